@@ -1,0 +1,69 @@
+/* SPDX-License-Identifier: MIT */
+#include "lib/endpoint.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+struct endpoint endpoint_ipv4(uint32_t ip, uint16_t port)
+{
+	return (struct endpoint){ .family = ENDPOINT_IPV4,
+		.port = port,
+		.ip = { (uint8_t)(ip >> 24), (uint8_t)(ip >> 16), (uint8_t)(ip >> 8), (uint8_t)ip } };
+}
+
+uint32_t endpoint_ip32(const struct endpoint *e)
+{
+	if (e->family != ENDPOINT_IPV4)
+		return 0;
+	return (uint32_t)e->ip[0] << 24 | (uint32_t)e->ip[1] << 16 | (uint32_t)e->ip[2] << 8 | e->ip[3];
+}
+
+size_t endpoint_ip_len(const struct endpoint *e)
+{
+	return e->family == ENDPOINT_IPV4 ? 4 : e->family == ENDPOINT_IPV6 ? 16 : 0;
+}
+
+bool endpoint_same_ip(const struct endpoint *a, const struct endpoint *b)
+{
+	return a->family == b->family && memcmp(a->ip, b->ip, endpoint_ip_len(a)) == 0;
+}
+
+bool endpoint_equal(const struct endpoint *a, const struct endpoint *b)
+{
+	return endpoint_same_ip(a, b) && a->port == b->port;
+}
+
+const char *endpoint_ip_text(const struct endpoint *e, char buf[ENDPOINT_TEXT_MAX])
+{
+	if (e->family == ENDPOINT_NONE)
+		return strcpy(buf, "-");
+	inet_ntop(e->family == ENDPOINT_IPV4 ? AF_INET : AF_INET6, e->ip, buf, ENDPOINT_TEXT_MAX);
+	return buf;
+}
+
+const char *endpoint_text(const struct endpoint *e, char buf[ENDPOINT_TEXT_MAX])
+{
+	char ip[ENDPOINT_TEXT_MAX];
+
+	if (e->family == ENDPOINT_NONE)
+		return strcpy(buf, "-");
+	endpoint_ip_text(e, ip);
+	snprintf(buf, ENDPOINT_TEXT_MAX, e->family == ENDPOINT_IPV6 ? "[%.46s]:%u" : "%.46s:%u", ip, e->port);
+	return buf;
+}
+
+int endpoint_parse_ip(struct endpoint *out, const char *text, uint16_t port)
+{
+	struct endpoint e = { .port = port };
+
+	if (inet_pton(AF_INET, text, e.ip) == 1)
+		e.family = ENDPOINT_IPV4;
+	else if (inet_pton(AF_INET6, text, e.ip) == 1)
+		e.family = ENDPOINT_IPV6;
+	else
+		return -EINVAL;
+	*out = e;
+	return 0;
+}
