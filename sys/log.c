@@ -1,0 +1,88 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "sys/log.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <syslog.h>
+#include <time.h>
+#include <unistd.h>
+
+static const struct {
+	const char *name, *colour;
+	char letter;
+	int priority;
+} levels[] = {
+	[LOG_LEVEL_ERROR] = { "error", "\033[31m", 'E', LOG_ERR },
+	[LOG_LEVEL_WARN] = { "warn", "\033[33m", 'W', LOG_WARNING },
+	[LOG_LEVEL_INFO] = { "info", "\033[32m", 'I', LOG_INFO },
+	[LOG_LEVEL_DEBUG] = { "debug", "\033[36m", 'D', LOG_DEBUG },
+};
+
+/* The one state a process has for its log. */
+static enum log_target log_to = LOG_TARGET_STDERR;
+static enum log_level log_up_to = LOG_LEVEL_INFO;
+
+void log_setup(const char *name, enum log_target target, enum log_level level)
+{
+	log_to = target;
+	log_up_to = level;
+	if (target == LOG_TARGET_SYSLOG)
+		openlog(name, LOG_PID, LOG_DAEMON);
+}
+
+int log_level_parse(const char *text)
+{
+	for (size_t i = 0; i < sizeof(levels) / sizeof(levels[0]); i++)
+		if (strcmp(levels[i].name, text) == 0)
+			return (int)i;
+	return -EINVAL;
+}
+
+int log_target_parse(const char *text)
+{
+	if (strcmp(text, "stderr") == 0)
+		return LOG_TARGET_STDERR;
+	return strcmp(text, "syslog") == 0 ? LOG_TARGET_SYSLOG : -EINVAL;
+}
+
+static bool colours(void)
+{
+	return isatty(STDERR_FILENO) && !getenv("NO_COLOR");
+}
+
+void log_line(enum log_level level, const char *format, ...)
+{
+	const time_t now = time(NULL);
+	const bool colour = colours();
+	char words[1024], stamp[32];
+	struct tm tm;
+	va_list args;
+
+	if (level > log_up_to)
+		return;
+	va_start(args, format);
+	vsnprintf(words, sizeof(words), format, args);
+	va_end(args);
+	if (log_to == LOG_TARGET_SYSLOG) {
+		syslog(levels[level].priority, "%s", words);
+		return;
+	}
+	strftime(stamp, sizeof(stamp), "%Y-%m-%d %H:%M:%S", localtime_r(&now, &tm));
+	fprintf(stderr, "%s %s[%c]%s %s\n", stamp, colour ? levels[level].colour : "", levels[level].letter,
+		colour ? "\033[0m" : "", words);
+}
+
+int log_allowed(struct log_limit *limit, uint32_t interval_ms, uint64_t now_ms, uint64_t *skipped)
+{
+	if (now_ms < limit->next_ms) {
+		limit->skipped++;
+		return 0;
+	}
+	*skipped = limit->skipped;
+	*limit = (struct log_limit){ .next_ms = now_ms + interval_ms };
+	return 1;
+}

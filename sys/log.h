@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * log - one line per event: "2026-01-31 12:00:00 [I] words key=value".
+ *
+ * To stderr, coloured by level on a terminal (unless NO_COLOR is set), or to
+ * syslog. Programs log; lib/ never does. Safe from several threads.
+ */
+#ifndef SYS_LOG_H
+#define SYS_LOG_H
+
+#include <stdint.h>
+
+enum log_level { LOG_LEVEL_ERROR, LOG_LEVEL_WARN, LOG_LEVEL_INFO, LOG_LEVEL_DEBUG };
+enum log_target { LOG_TARGET_STDERR, LOG_TARGET_SYSLOG };
+
+/* name: the program's, borrowed for good. Before the first call: stderr, info. */
+void log_setup(const char *name, enum log_target target, enum log_level level);
+/* "error", "warn", "info", "debug" and "stderr", "syslog": the value, or -EINVAL. */
+int log_level_parse(const char *text);
+int log_target_parse(const char *text);
+
+__attribute__((format(printf, 2, 3))) void log_line(enum log_level level, const char *format, ...);
+
+#define log_error(...) log_line(LOG_LEVEL_ERROR, __VA_ARGS__)
+#define log_warn(...)  log_line(LOG_LEVEL_WARN, __VA_ARGS__)
+#define log_info(...)  log_line(LOG_LEVEL_INFO, __VA_ARGS__)
+#define log_debug(...) log_line(LOG_LEVEL_DEBUG, __VA_ARGS__)
+
+/*
+ * What strangers can cause is said at most once per interval: true when it may be
+ * said now, and then *skipped is how often it was not since.
+ */
+struct log_limit {
+	uint64_t next_ms;
+	uint64_t skipped;
+};
+int log_allowed(struct log_limit *limit, uint32_t interval_ms, uint64_t now_ms, uint64_t *skipped);
+
+#endif

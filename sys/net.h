@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * net - sockets: endpoints to sockaddr and back, opening, and the ancillary data
+ * that says which address a datagram was sent to and which one answers it.
+ */
+#ifndef SYS_NET_H
+#define SYS_NET_H
+
+#include <sys/socket.h>
+
+#include "lib/endpoint.h"
+
+/* Returns the length of the sockaddr written. */
+socklen_t net_sockaddr(struct sockaddr_storage *out, const struct endpoint *e);
+struct endpoint net_endpoint(const struct sockaddr_storage *from);
+
+enum net_flags {
+	NET_REUSE = 1,	 /* SO_REUSEADDR */
+	NET_PKTINFO = 2, /* IP_PKTINFO / IPV6_RECVPKTINFO, for net_receive */
+};
+/* Opens a non-blocking socket (SOCK_DGRAM or SOCK_STREAM) bound to an endpoint. Negative errno. */
+int net_open(int *out_fd, int type, const struct endpoint *local, unsigned flags);
+/* The socket's own local endpoint. */
+int net_local(int fd, struct endpoint *out);
+
+/*
+ * One datagram: from whom, to which local address (family NONE without NET_PKTINFO; its
+ * port is not set) and through which interface (0 likewise). Returns its length (cut to
+ * max: at most 65535), -EAGAIN when none waits, other negative errno.
+ */
+int net_receive(int fd, void *buf, size_t max, struct endpoint *from, struct endpoint *to, unsigned *ifindex);
+/* Sends one datagram, from the given local address and interface if any (NULL, 0: the kernel's choice). */
+int net_send(int fd, const void *bytes, size_t len, const struct endpoint *to, const struct endpoint *from, unsigned ifindex);
+
+#endif
