@@ -1,0 +1,218 @@
+/* SPDX-License-Identifier: MIT */
+#include "lib/hole.h"
+
+#include <errno.h>
+
+/*
+ * A hole has several servers and a client that waits at most 10 s, so it gives one up
+ * sooner than RFC 8489's 39.5 s: sent at 0, 0.5 and 1.5 s, given up at 2.5 s.
+ */
+static const struct transaction_timing timing = { .rto_ms = 500, .rc = 3, .rm = 2, .stream_ms = 4000 };
+
+#define SLOWEST_MS	  30000 /* between questions of a lost hole */
+#define LOST_AFTER	  2	/* failures in a row */
+#define DISAGREEMENTS_MAX 4	/* then the NAT maps by destination */
+#define BROKEN_MAX	  10	/* 500 ms << 10: about eight minutes, longer than any keepalive */
+
+static uint32_t random_below(const struct hole *h, uint32_t bound)
+{
+	uint32_t r;
+
+	h->config.random(&r, sizeof(r));
+	return bound ? r % bound : 0;
+}
+
+void hole_init(struct hole *h, const struct hole_config *config, uint64_t now_ms)
+{
+	*h = (struct hole){ .config = *config, .next_ms = now_ms, .turn = config->start };
+}
+
+uint64_t hole_wake_ms(const struct hole *h)
+{
+	if (h->event != HOLE_WAIT)
+		return 0;
+	return h->asking ? h->question.wake_ms : h->next_ms;
+}
+
+static void ask_at(struct hole *h, uint64_t when_ms)
+{
+	h->asking = false;
+	h->next_ms = when_ms;
+}
+
+static void lose(struct hole *h)
+{
+	if (h->state == HOLE_OPEN) {
+		h->state = HOLE_LOST;
+		h->event = HOLE_GONE;
+	}
+}
+
+/* Every server has its turn at once; a whole round without an answer slows down, 1 s, 2 s, … 30 s. */
+static void fail(struct hole *h, size_t servers, uint64_t now_ms)
+{
+	const uint32_t round = servers ? h->failures / (uint32_t)servers : 0;
+	uint32_t wait_ms = 0;
+
+	if (h->failures < UINT8_MAX)
+		h->failures++;
+	h->turn++;
+	h->candidate = (struct endpoint){ 0 };
+	if (h->state == HOLE_OPEN)
+		h->event = HOLE_SUSPECT;
+	if (h->failures >= LOST_AFTER)
+		lose(h);
+	if (servers && h->failures % servers == 0)
+		wait_ms = round < 5 ? 1000u << round : SLOWEST_MS;
+	ask_at(h, now_ms + wait_ms);
+}
+
+static void start_question(struct hole *h, const struct endpoint *server, uint64_t now_ms)
+{
+	uint8_t chosen[12];
+
+	h->config.random(chosen, sizeof(chosen));
+	transaction_start(&h->question, chosen, &timing, h->config.stream, now_ms);
+	h->asked = *server;
+	h->asking = true;
+}
+
+static void write_question(struct hole *h, struct hole_step *step)
+{
+	struct stun_builder b;
+
+	stun_begin(&b, h->message, sizeof(h->message), STUN_REQUEST, STUN_BINDING, h->question.id);
+	step->to = h->asked;
+	step->bytes = h->message;
+	step->len = stun_end(&b);
+}
+
+enum hole_action hole_step(struct hole *h, const struct endpoint *servers, size_t count, uint64_t now_ms,
+	struct hole_step *step)
+{
+	for (;;) {
+		if (h->event != HOLE_WAIT) {
+			const enum hole_action told = (enum hole_action)h->event;
+
+			step->disagree = h->disagreements >= DISAGREEMENTS_MAX;
+			if (told == HOLE_GONE)
+				h->disagreements = 0;
+			h->event = HOLE_WAIT;
+			return told;
+		}
+		if (!h->asking) {
+			if (now_ms < h->next_ms)
+				return HOLE_WAIT;
+			if (count == 0) {
+				ask_at(h, now_ms + 1000);
+				return HOLE_WAIT;
+			}
+			start_question(h, &servers[h->turn % count], now_ms);
+		}
+		switch (transaction_step(&h->question, now_ms)) {
+		case TRANSACTION_WAIT:
+			return HOLE_WAIT;
+		case TRANSACTION_SEND:
+			write_question(h, step);
+			return HOLE_SEND;
+		case TRANSACTION_FAILED:
+			fail(h, count, now_ms);
+		}
+	}
+}
+
+/* Keepalives spread over the interval: the first comes early by chance, then the phase stays. */
+static void rest(struct hole *h, uint64_t now_ms)
+{
+	const uint32_t full = h->config.keepalive_ms;
+
+	ask_at(h, now_ms + (h->event == HOLE_OPENED ? full / 2 + random_below(h, full / 2) : full));
+}
+
+static void learn(struct hole *h, const struct endpoint *outer, enum hole_action event, uint64_t now_ms)
+{
+	h->outer = *outer;
+	h->state = HOLE_OPEN;
+	h->event = (uint8_t)event;
+	h->disagreements = 0;
+	h->candidate = (struct endpoint){ 0 };
+	rest(h, now_ms);
+}
+
+/* An answer that deviates is believed when a second says the same, by another server if there is one. */
+static void deviate(struct hole *h, const struct endpoint *outer, uint64_t now_ms)
+{
+	if (endpoint_equal(&h->candidate, outer)) {
+		learn(h, outer, HOLE_CHANGED, now_ms);
+		return;
+	}
+	h->candidate = *outer;
+	h->event = HOLE_SUSPECT;
+	if (++h->disagreements >= DISAGREEMENTS_MAX) {
+		lose(h);
+		h->candidate = (struct endpoint){ 0 };
+		ask_at(h, now_ms + SLOWEST_MS);
+		return;
+	}
+	h->turn++;
+	ask_at(h, now_ms);
+}
+
+static void answered(struct hole *h, const struct endpoint *outer, uint64_t now_ms)
+{
+	const uint32_t rtt_ms = transaction_rtt_ms(&h->question, now_ms);
+
+	if (rtt_ms)
+		h->rtt_ms = rtt_ms;
+	h->failures = 0;
+	h->answered_ms = now_ms;
+	if (h->state != HOLE_OPEN) {
+		learn(h, outer, HOLE_OPENED, now_ms);
+	} else if (endpoint_equal(&h->outer, outer)) {
+		h->candidate = (struct endpoint){ 0 };
+		h->disagreements = 0;
+		rest(h, now_ms);
+	} else {
+		deviate(h, outer, now_ms);
+	}
+}
+
+bool hole_receive(struct hole *h, const struct endpoint *from, const void *bytes, size_t len, uint64_t now_ms)
+{
+	struct stun_message m;
+	struct endpoint outer;
+
+	if (!h->asking || !endpoint_equal(from, &h->asked) || stun_decode(&m, bytes, len) < 0 ||
+		!transaction_answers(&h->question, &m))
+		return false;
+	if (m.class == STUN_SUCCESS && m.unknown_count == 0 && stun_mapped(&m, &outer) == 0 && outer.family == from->family &&
+		outer.port != 0)
+		answered(h, &outer, now_ms);
+	else
+		transaction_abort(&h->question, now_ms); /* this server does not serve us */
+	return true;
+}
+
+void hole_break(struct hole *h, const struct endpoint *server, uint64_t now_ms)
+{
+	if (!endpoint_equal(server, &h->asked))
+		return;
+	if (h->asking) {
+		transaction_abort(&h->question, now_ms);
+		return;
+	}
+	/* A server that hangs up after each answer is not asked each second. */
+	if (now_ms - h->answered_ms >= h->config.keepalive_ms)
+		h->broken = 0;
+	else if (h->broken < BROKEN_MAX)
+		h->broken++;
+	const uint64_t again_ms = now_ms + (h->broken ? 500u << h->broken : 0);
+	if (again_ms < h->next_ms)
+		h->next_ms = again_ms;
+}
+
+void hole_recheck(struct hole *h, uint64_t now_ms)
+{
+	if (!h->asking && now_ms < h->next_ms)
+		h->next_ms = now_ms;
+}

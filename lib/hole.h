@@ -1,0 +1,87 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * hole - one held mapping in the carrier's NAT, over UDP or TCP.
+ *
+ * A hole asks a STUN server for its outer endpoint from a fixed local port, and asks
+ * again every keepalive: the question holds the mapping open and checks it at once.
+ *
+ *	           answer                  answer differs, a second says the same
+ *	PUNCHING ─────────→ OPEN ⟲ ────────────────────────→ OPEN (changed)
+ *	    ↑ next server    │ every server silent twice over, or answers that never agree
+ *	    └── on failure   ↓
+ *	                   LOST ⟲ asks on, ever slower, until answered → OPEN
+ *
+ * No I/O: the caller owns a socket (UDP) or connections from one local port (TCP), does
+ * what hole_step says, and tells what arrives. Over TCP, "send to" means: on the open
+ * connection to that server, else connect first, and let go of a connection to another
+ * server only when the new one stands (make before break: the mapping lives as long as a
+ * connection does).
+ *
+ *	while ((action = hole_step(h, servers, n, now, &step)) != HOLE_WAIT)
+ *		...;
+ *	wake me at hole_wake_ms(h)
+ */
+#ifndef LIB_HOLE_H
+#define LIB_HOLE_H
+
+#include "lib/transaction.h"
+
+enum hole_state { HOLE_PUNCHING, HOLE_OPEN, HOLE_LOST };
+
+struct hole_config {
+	bool stream;	       /* TCP */
+	uint32_t keepalive_ms; /* between an answer and the next question */
+	uint32_t start;	       /* which server is asked first: spreads holes over servers */
+	void (*random)(void *buf, size_t len); /* cryptographically strong */
+};
+
+struct hole {
+	struct hole_config config;
+	enum hole_state state;
+	struct endpoint outer; /* last confirmed; kept when LOST */
+	struct endpoint asked; /* the server asked last */
+	uint32_t rtt_ms;       /* last measured round trip, 0: not yet */
+
+	/* private */
+	bool asking;
+	struct transaction question;
+	uint64_t next_ms;	    /* when to ask, if not asking */
+	uint32_t turn;		    /* index of the server to ask, modulo their number */
+	uint8_t failures;	    /* in a row */
+	uint8_t disagreements;	    /* in a row */
+	uint8_t broken;		    /* connections that broke soon, in a row */
+	struct endpoint candidate;  /* an outer endpoint that waits for a second answer */
+	uint8_t event;		    /* enum hole_action to be told, or HOLE_WAIT */
+	uint64_t answered_ms;
+	uint8_t message[STUN_HEADER_LEN]; /* no FINGERPRINT: there are servers that fall silent at it */
+};
+
+enum hole_action {
+	HOLE_WAIT,    /* nothing until hole_wake_ms */
+	HOLE_SEND,    /* step.bytes to step.to */
+	HOLE_OPENED,  /* h->outer is known, for the first time or again after LOST */
+	HOLE_CHANGED, /* h->outer is another, confirmed */
+	HOLE_GONE,    /* LOST: nobody answers, or the answers disagree (step.disagree) */
+	HOLE_SUSPECT, /* an answer deviates, or a question failed: others may want to look too */
+};
+
+struct hole_step {
+	struct endpoint to;
+	const uint8_t *bytes; /* borrowed from the hole until the next call */
+	size_t len;
+	bool disagree;
+};
+
+void hole_init(struct hole *h, const struct hole_config *config, uint64_t now_ms);
+/* servers: in the order to be asked; may change from call to call, and be empty. */
+enum hole_action hole_step(struct hole *h, const struct endpoint *servers, size_t count, uint64_t now_ms,
+	struct hole_step *step);
+/* A datagram, or one whole message of the stream. True when it was the answer; the rest is to be counted. */
+bool hole_receive(struct hole *h, const struct endpoint *from, const void *bytes, size_t len, uint64_t now_ms);
+/* The connection to a server was refused, or closed, or cannot be made. Also a UDP send that failed hard. */
+void hole_break(struct hole *h, const struct endpoint *server, uint64_t now_ms);
+/* Asks now rather than at the next keepalive. */
+void hole_recheck(struct hole *h, uint64_t now_ms);
+uint64_t hole_wake_ms(const struct hole *h);
+
+#endif

@@ -1,0 +1,150 @@
+/* SPDX-License-Identifier: MIT */
+#include "lib/leases.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+#define BUCKETS 1024 /* a power of two */
+
+struct leases {
+	size_t max, max_per_client, count;
+	struct lease *first;
+	struct lease *by_key[BUCKETS], *by_relay[BUCKETS];
+};
+
+/* The finalizer of MurmurHash3: every bit of the input moves half of the output's. */
+static uint32_t mixed(uint64_t x)
+{
+	x ^= x >> 33;
+	x *= 0xff51afd7ed558ccdull;
+	x ^= x >> 33;
+	x *= 0xc4ceb9fe1a85ec53ull;
+	return (uint32_t)(x ^ x >> 33);
+}
+
+static uint32_t key_hash(const struct lease_key *k)
+{
+	return mixed((uint64_t)k->client_ip << 32 | (uint32_t)k->internal_port << 8 | (uint32_t)k->protocol);
+}
+
+static uint32_t relay_hash(enum lease_protocol protocol, uint16_t relay_port)
+{
+	return mixed((uint32_t)relay_port << 8 | (uint32_t)protocol);
+}
+
+static bool key_equal(const struct lease_key *a, const struct lease_key *b)
+{
+	return a->protocol == b->protocol && a->client_ip == b->client_ip && a->internal_port == b->internal_port;
+}
+
+int leases_new(struct leases **out, size_t max, size_t max_per_client)
+{
+	struct leases *t = calloc(1, sizeof(*t));
+
+	if (!t)
+		return -ENOMEM;
+	t->max = max;
+	t->max_per_client = max_per_client;
+	*out = t;
+	return 0;
+}
+
+void leases_free(struct leases *t)
+{
+	if (!t)
+		return;
+	while (t->first)
+		leases_remove(t, t->first);
+	free(t);
+}
+
+int leases_room(const struct leases *t, uint32_t client_ip)
+{
+	size_t of_client = 0;
+
+	if (t->count >= t->max)
+		return -ENOSPC;
+	for (const struct lease *l = t->first; l; l = l->next)
+		of_client += l->key.client_ip == client_ip;
+	return of_client < t->max_per_client ? 0 : -EDQUOT;
+}
+
+int leases_add(struct leases *t, const struct lease_key *key, uint16_t relay_port, uint64_t expires_ms, struct lease **out)
+{
+	const int room = leases_room(t, key->client_ip);
+	struct lease **by_key = &t->by_key[key_hash(key) % BUCKETS];
+	struct lease **by_relay = &t->by_relay[relay_hash(key->protocol, relay_port) % BUCKETS];
+	struct lease *l;
+
+	if (leases_find(t, key) || leases_find_relay(t, key->protocol, relay_port))
+		return -EEXIST;
+	if (room < 0)
+		return room;
+	l = calloc(1, sizeof(*l));
+	if (!l)
+		return -ENOMEM;
+	*l = (struct lease){ .key = *key, .relay_port = relay_port, .expires_ms = expires_ms, .next_key = *by_key,
+		.next_relay = *by_relay, .next = t->first };
+	*by_key = l;
+	*by_relay = l;
+	if (t->first)
+		t->first->prev = l;
+	t->first = l;
+	t->count++;
+	*out = l;
+	return 0;
+}
+
+void leases_remove(struct leases *t, struct lease *l)
+{
+	struct lease **at = &t->by_key[key_hash(&l->key) % BUCKETS];
+
+	while (*at != l)
+		at = &(*at)->next_key;
+	*at = l->next_key;
+	at = &t->by_relay[relay_hash(l->key.protocol, l->relay_port) % BUCKETS];
+	while (*at != l)
+		at = &(*at)->next_relay;
+	*at = l->next_relay;
+	if (l->next)
+		l->next->prev = l->prev;
+	if (l->prev)
+		l->prev->next = l->next;
+	else
+		t->first = l->next;
+	t->count--;
+	free(l);
+}
+
+struct lease *leases_find(const struct leases *t, const struct lease_key *key)
+{
+	struct lease *l = t->by_key[key_hash(key) % BUCKETS];
+
+	while (l && !key_equal(&l->key, key))
+		l = l->next_key;
+	return l;
+}
+
+struct lease *leases_find_relay(const struct leases *t, enum lease_protocol protocol, uint16_t relay_port)
+{
+	struct lease *l = t->by_relay[relay_hash(protocol, relay_port) % BUCKETS];
+
+	while (l && (l->key.protocol != protocol || l->relay_port != relay_port))
+		l = l->next_relay;
+	return l;
+}
+
+struct lease *leases_next(const struct leases *t, const struct lease *l)
+{
+	return l ? l->next : t->first;
+}
+
+size_t leases_count(const struct leases *t)
+{
+	return t->count;
+}
+
+uint16_t leases_preferred_relay(const struct lease_key *key, uint16_t low, uint16_t high)
+{
+	return (uint16_t)(low + key_hash(key) % (uint32_t)(high - low + 1));
+}

@@ -1,0 +1,270 @@
+/* SPDX-License-Identifier: MIT */
+#include "lib/natcheck.h"
+
+enum question { MAP_PRIMARY, MAP_OTHER, MAP_PORT, FILTER_PRIMARY, FILTER_BOTH, FILTER_PORT };
+enum question_state { QUIET, ASKING, ANSWERED, SILENT };
+
+/* Silence counts only where CHANGE-REQUEST is asked: more sendings there, spaced by what a long line needs. */
+static const struct transaction_timing mapping_timing = { .rto_ms = 500, .rc = 4, .rm = 2, .stream_ms = 5000 };
+static const struct transaction_timing filtering_timing = { .rto_ms = 500, .rc = 5, .rm = 2, .stream_ms = 5000 };
+
+static const struct {
+	unsigned slot;
+	uint32_t change; /* CHANGE-REQUEST's value, 0: none */
+	const struct transaction_timing *timing;
+} rows[NATCHECK_QUESTIONS] = {
+	[MAP_PRIMARY] = { 0, 0, &mapping_timing },
+	[MAP_OTHER] = { 0, 0, &mapping_timing },
+	[MAP_PORT] = { 0, 0, &mapping_timing },
+	[FILTER_PRIMARY] = { 1, 0, &mapping_timing },
+	[FILTER_BOTH] = { 1, STUN_CHANGE_IP | STUN_CHANGE_PORT, &filtering_timing },
+	[FILTER_PORT] = { 1, STUN_CHANGE_PORT, &filtering_timing },
+};
+
+const char *nat_behavior_text(enum nat_behavior b)
+{
+	static const char *const texts[] = {
+		[NAT_UNKNOWN] = "unknown",
+		[NAT_ENDPOINT_INDEPENDENT] = "endpoint-independent",
+		[NAT_ADDRESS_DEPENDENT] = "address-dependent",
+		[NAT_ADDRESS_AND_PORT_DEPENDENT] = "address-and-port-dependent",
+	};
+
+	return texts[b];
+}
+
+static void ask(struct natcheck *c, enum question which, const struct endpoint *to, uint64_t now_ms)
+{
+	struct natcheck_question *q = &c->questions[which];
+	uint8_t chosen[12];
+
+	c->random(chosen, sizeof(chosen));
+	transaction_start(&q->transaction, chosen, rows[which].timing, c->stream, now_ms);
+	q->to = *to;
+	q->state = ASKING;
+}
+
+static void ask_primary(struct natcheck *c, uint64_t now_ms)
+{
+	ask(c, MAP_PRIMARY, &c->servers[c->primary], now_ms);
+	if (!c->stream)
+		ask(c, FILTER_PRIMARY, &c->servers[c->primary], now_ms);
+}
+
+void natcheck_init(struct natcheck *c, bool stream, const struct endpoint *servers, size_t count,
+	void (*random)(void *buf, size_t len), uint64_t now_ms)
+{
+	*c = (struct natcheck){ .stream = stream, .random = random,
+		.server_count = count < NATCHECK_SERVERS ? count : NATCHECK_SERVERS };
+	memcpy(c->servers, servers, c->server_count * sizeof(*servers));
+	ask_primary(c, now_ms);
+}
+
+/* A configured server with another address than the primary's; NULL when there is none. */
+static const struct endpoint *second_server(const struct natcheck *c)
+{
+	for (size_t i = 0; i < c->server_count; i++)
+		if (!endpoint_same_ip(&c->servers[i], &c->servers[c->primary]))
+			return &c->servers[i];
+	return NULL;
+}
+
+static bool has_other(const struct natcheck *c)
+{
+	return c->other.family != ENDPOINT_NONE;
+}
+
+/* The server's own second address answers both halves; another server only the mapping's. */
+static void after_map_primary(struct natcheck *c, uint64_t now_ms)
+{
+	const struct endpoint *primary = &c->servers[c->primary];
+	const struct endpoint *second = second_server(c);
+
+	if (has_other(c)) {
+		struct endpoint port = *primary;
+
+		port.port = c->other.port;
+		ask(c, MAP_OTHER, &c->other, now_ms);
+		if (port.port != primary->port)
+			ask(c, MAP_PORT, &port, now_ms);
+	} else if (second) {
+		ask(c, MAP_OTHER, second, now_ms);
+	} else {
+		c->alone = true;
+	}
+}
+
+static void after_filter_primary(struct natcheck *c, uint64_t now_ms)
+{
+	if (!has_other(c))
+		return;
+	ask(c, FILTER_BOTH, &c->servers[c->primary], now_ms);
+	ask(c, FILTER_PORT, &c->servers[c->primary], now_ms);
+}
+
+/* OTHER-ADDRESS (CHANGED-ADDRESS of RFC 3489) of a server that really has a second address. */
+static void learn_other(struct natcheck *c, const struct stun_message *m)
+{
+	const struct endpoint *primary = &c->servers[c->primary];
+	struct stun_value v;
+
+	if (has_other(c))
+		return; /* the first counts */
+	if (stun_get(m, STUN_OTHER_ADDRESS, &v) < 0 && stun_get(m, STUN_CHANGED_ADDRESS, &v) < 0)
+		return;
+	if (v.endpoint.family == primary->family && !endpoint_same_ip(&v.endpoint, primary) && v.endpoint.port != 0)
+		c->other = v.endpoint;
+}
+
+static void after_silence(struct natcheck *c, enum question which, uint64_t now_ms)
+{
+	const struct endpoint *second = second_server(c);
+
+	if (which == MAP_PRIMARY && c->primary + 1 < c->server_count) {
+		c->primary++;
+		c->other = (struct endpoint){ 0 };
+		ask_primary(c, now_ms);
+	} else if (which == MAP_OTHER && second && !endpoint_equal(second, &c->questions[MAP_OTHER].to)) {
+		ask(c, MAP_OTHER, second, now_ms); /* its second address is dead: ask another server */
+	}
+}
+
+static enum nat_behavior mapping_verdict(const struct natcheck_question *q)
+{
+	if (q[MAP_PRIMARY].state != ANSWERED || q[MAP_OTHER].state != ANSWERED)
+		return NAT_UNKNOWN;
+	if (endpoint_equal(&q[MAP_PRIMARY].outer, &q[MAP_OTHER].outer))
+		return NAT_ENDPOINT_INDEPENDENT;
+	if (q[MAP_PORT].state == ANSWERED && !endpoint_equal(&q[MAP_PRIMARY].outer, &q[MAP_PORT].outer))
+		return NAT_ADDRESS_AND_PORT_DEPENDENT;
+	return NAT_ADDRESS_DEPENDENT;
+}
+
+static enum nat_behavior filtering_verdict(const struct natcheck_question *q)
+{
+	if (q[FILTER_BOTH].state == ANSWERED)
+		return NAT_ENDPOINT_INDEPENDENT;
+	if (q[FILTER_BOTH].state != SILENT)
+		return NAT_UNKNOWN;
+	return q[FILTER_PORT].state == ANSWERED ? NAT_ADDRESS_DEPENDENT : NAT_ADDRESS_AND_PORT_DEPENDENT;
+}
+
+static size_t write_question(struct natcheck *c, enum question which)
+{
+	struct stun_builder b;
+
+	stun_begin(&b, c->message, sizeof(c->message), STUN_REQUEST, STUN_BINDING, c->questions[which].transaction.id);
+	if (rows[which].change)
+		stun_put_u32(&b, STUN_CHANGE_REQUEST, rows[which].change);
+	return stun_end(&b);
+}
+
+/* False when nothing is being asked any more. */
+static bool asking(const struct natcheck *c)
+{
+	for (size_t i = 0; i < NATCHECK_QUESTIONS; i++)
+		if (c->questions[i].state == ASKING)
+			return true;
+	return false;
+}
+
+enum natcheck_action natcheck_step(struct natcheck *c, uint64_t now_ms, struct natcheck_step *step)
+{
+	for (size_t i = 0; i < NATCHECK_QUESTIONS; i++) {
+		struct natcheck_question *q = &c->questions[i];
+
+		if (q->state != ASKING)
+			continue;
+		switch (transaction_step(&q->transaction, now_ms)) {
+		case TRANSACTION_WAIT:
+			break;
+		case TRANSACTION_SEND:
+			*step = (struct natcheck_step){ rows[i].slot, q->to, c->message, write_question(c, (enum question)i) };
+			return NATCHECK_SEND;
+		case TRANSACTION_FAILED:
+			q->state = SILENT;
+			after_silence(c, (enum question)i, now_ms);
+			return natcheck_step(c, now_ms, step);
+		}
+	}
+	if (asking(c))
+		return NATCHECK_WAIT;
+	c->mapping = mapping_verdict(c->questions);
+	c->filtering = filtering_verdict(c->questions);
+	c->done = true;
+	return NATCHECK_DONE;
+}
+
+/* Whether an answer from there is what was asked for: a changed one must come from the changed address. */
+static bool expected_from(const struct natcheck *c, enum question which, const struct endpoint *from)
+{
+	struct endpoint want = c->questions[which].to;
+
+	if (rows[which].change & STUN_CHANGE_IP)
+		want = c->other;
+	else if (rows[which].change & STUN_CHANGE_PORT)
+		want.port = c->other.port;
+	return endpoint_equal(from, &want);
+}
+
+static void answered(struct natcheck *c, enum question which, const struct stun_message *m, uint64_t now_ms)
+{
+	struct natcheck_question *q = &c->questions[which];
+
+	q->state = ANSWERED;
+	if (which == MAP_PRIMARY || which == FILTER_PRIMARY)
+		learn_other(c, m);
+	if (which == MAP_PRIMARY)
+		after_map_primary(c, now_ms);
+	if (which == FILTER_PRIMARY)
+		after_filter_primary(c, now_ms);
+}
+
+/* Not silence: a server that refuses CHANGE-REQUEST says nothing about the NAT's filter. */
+static void refused(struct natcheck_question *q, unsigned slot, uint64_t now_ms)
+{
+	if (slot == 1)
+		q->state = QUIET;
+	else
+		transaction_abort(&q->transaction, now_ms);
+}
+
+bool natcheck_receive(struct natcheck *c, unsigned slot, const struct endpoint *from, const void *bytes, size_t len,
+	uint64_t now_ms)
+{
+	struct stun_message m;
+
+	if (stun_decode(&m, bytes, len) < 0)
+		return false;
+	for (size_t i = 0; i < NATCHECK_QUESTIONS; i++) {
+		struct natcheck_question *q = &c->questions[i];
+
+		if (q->state != ASKING || rows[i].slot != slot || !transaction_answers(&q->transaction, &m))
+			continue;
+		if (m.class == STUN_ERROR && endpoint_equal(from, &q->to))
+			refused(q, rows[i].slot, now_ms);
+		else if (m.class == STUN_SUCCESS && expected_from(c, (enum question)i, from) && stun_mapped(&m, &q->outer) == 0)
+			answered(c, (enum question)i, &m, now_ms);
+		else
+			return false;
+		return true;
+	}
+	return false;
+}
+
+void natcheck_break(struct natcheck *c, const struct endpoint *to, uint64_t now_ms)
+{
+	for (size_t i = 0; i < NATCHECK_QUESTIONS; i++)
+		if (c->questions[i].state == ASKING && endpoint_equal(&c->questions[i].to, to))
+			transaction_abort(&c->questions[i].transaction, now_ms);
+}
+
+uint64_t natcheck_wake_ms(const struct natcheck *c)
+{
+	uint64_t wake_ms = UINT64_MAX;
+
+	for (size_t i = 0; i < NATCHECK_QUESTIONS; i++)
+		if (c->questions[i].state == ASKING && c->questions[i].transaction.wake_ms < wake_ms)
+			wake_ms = c->questions[i].transaction.wake_ms;
+	return c->done ? UINT64_MAX : wake_ms == UINT64_MAX ? 0 : wake_ms;
+}
