@@ -1,0 +1,268 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The nftables backend: a table of our own with two maps. A mapping is an element of each,
+ * never a rule, so a packet's way costs the same with 1 or 10,000 mappings.
+ */
+#include "gateway/firewall.h"
+
+#include <errno.h>
+#include <malloc.h>
+#include <nftables/libnftables.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "sys/cleanup.h"
+
+#define COMMENT	    "stunway"
+#define SERVERS_MAX 32
+
+struct firewall {
+	struct nft_ctx *nft;
+	struct firewall_config config;
+	struct endpoint servers[2][SERVERS_MAX]; /* UDP, TCP */
+	size_t server_count[2];
+	char error[512];
+};
+
+/*
+ * open: only flows that begin (for TCP a SYN), to an address of ours, to a mapped port.
+ * Whatever belongs to a STUN server in use is left to the socket that holds the hole,
+ * also after somebody flushed conntrack.
+ */
+static const char skeleton[] =
+	"add table inet stunway\n"
+	"delete table inet stunway\n"
+	"table inet stunway {\n"
+	"	set servers { type inet_proto . ipv4_addr . inet_service; }\n"
+	"	map inbound { type inet_proto . inet_service : ipv4_addr . inet_service; }\n"
+	"	map outbound { type inet_proto . ipv4_addr . inet_service : inet_service; }\n"
+	"	chain prerouting {\n"
+	"		type nat hook prerouting priority dstnat - 5; policy accept;\n"
+	"		iifname \"%s\" meta nfproto ipv4 meta l4proto { tcp, udp } fib daddr type local jump open\n"
+	"	}\n"
+	"	chain open {\n"
+	"		meta l4proto . ip saddr . th sport @servers return\n"
+	"		meta l4proto tcp tcp flags & (fin|syn|rst|ack) != syn return\n"
+	"		meta l4proto . th dport @inbound ct mark set ct mark & 0x%08x | 0x%08x\n"
+	"		dnat ip to meta l4proto . th dport map @inbound\n"
+	"	}\n"
+	"	chain postrouting {\n"
+	"		type nat hook postrouting priority srcnat - 5; policy accept;\n"
+	"		oifname \"%s\" meta nfproto ipv4 meta l4proto { tcp, udp } jump leave\n"
+	"	}\n"
+	"	chain leave {\n"
+	"		meta l4proto . ip daddr . th dport @servers return\n"
+	"		masquerade to :meta l4proto . ip saddr . th sport map @outbound\n"
+	"	}\n"
+	"}\n";
+
+static const char *protocol_name(enum lease_protocol protocol)
+{
+	return protocol == LEASE_TCP ? "tcp" : "udp";
+}
+
+static const char *ip_text(uint32_t ip, char buf[ENDPOINT_TEXT_MAX])
+{
+	const struct endpoint e = endpoint_ipv4(ip, 0);
+
+	return endpoint_ip_text(&e, buf);
+}
+
+/* One transaction. Keeps the first line of libnftables' complaint. */
+static int run(struct firewall *f, const char *text)
+{
+	const char *said;
+
+	if (nft_run_cmd_from_buffer(f->nft, text) == 0)
+		return 0;
+	said = nft_ctx_get_error_buffer(f->nft);
+	snprintf(f->error, sizeof(f->error), "%.*s", (int)strcspn(said, "\n"), said);
+	return strstr(said, "Operation not permitted") ? -EPERM : -EIO;
+}
+
+__attribute__((format(printf, 2, 3))) static int runf(struct firewall *f, const char *format, ...)
+{
+	char text[4096];
+	va_list args;
+	int n;
+
+	va_start(args, format);
+	n = vsnprintf(text, sizeof(text), format, args);
+	va_end(args);
+	return n < (int)sizeof(text) ? run(f, text) : -EMSGSIZE;
+}
+
+/* Runs a listing; its text is borrowed until the next run. */
+static const char *list(struct firewall *f, const char *what)
+{
+	return runf(f, "list %s", what) == 0 ? nft_ctx_get_output_buffer(f->nft) : NULL;
+}
+
+/* Removes our accept rules from a foreign chain, also those an earlier run left. A chain that is gone is fine. */
+static void unaccept(struct firewall *f, const char *chain)
+{
+	char what[300];
+	const char *line;
+	CLEANUP(free_text) char *text = NULL;
+
+	snprintf(what, sizeof(what), "chain %s", chain);
+	line = list(f, what);
+	text = line ? strdup(line) : NULL;
+	for (line = text; line && *line; line += strcspn(line, "\n"), line += *line == '\n') {
+		const char *ours = strstr(line, "comment \"" COMMENT "\"");
+		const char *handle = strstr(line, "# handle ");
+
+		if (ours && handle && ours < line + strcspn(line, "\n") && handle < line + strcspn(line, "\n"))
+			runf(f, "delete rule %s handle %lu\n", chain, strtoul(handle + 9, NULL, 10));
+	}
+}
+
+static int accept_chains(struct firewall *f)
+{
+	for (size_t i = 0; i < f->config.accept_chain_count; i++) {
+		const char *chain = f->config.accept_chains[i];
+		int err;
+
+		unaccept(f, chain);
+		err = runf(f, "insert rule %s ct mark & 0x%08x == 0x%08x accept comment \"" COMMENT "\"\n", chain, f->config.mark_mask,
+			f->config.mark);
+		if (err < 0)
+			return err;
+	}
+	return 0;
+}
+
+static void nft_close(struct firewall *f)
+{
+	if (!f)
+		return;
+	for (size_t i = 0; i < f->config.accept_chain_count; i++)
+		unaccept(f, f->config.accept_chains[i]);
+	run(f, "add table inet stunway\ndelete table inet stunway\n");
+	nft_ctx_free(f->nft);
+	free(f);
+}
+
+static int build(struct firewall *f)
+{
+	const struct firewall_config *c = &f->config;
+	const int err = runf(f, skeleton, c->wan, ~c->mark_mask, c->mark, c->wan);
+
+	return err < 0 ? err : accept_chains(f);
+}
+
+static int nft_open(struct firewall **out, const struct firewall_config *config, char *why, size_t why_max)
+{
+	struct firewall *f = calloc(1, sizeof(*f));
+	int err;
+
+	if (!f)
+		return -ENOMEM;
+	f->config = *config;
+	f->nft = nft_ctx_new(NFT_CTX_DEFAULT);
+	if (!f->nft) {
+		free(f);
+		return -ENOMEM;
+	}
+	nft_ctx_buffer_output(f->nft);
+	nft_ctx_buffer_error(f->nft);
+	nft_ctx_output_set_flags(f->nft, NFT_CTX_OUTPUT_HANDLE);
+	err = build(f);
+	if (err < 0) {
+		snprintf(why, why_max, "%s", f->error);
+		nft_close(f);
+		return err;
+	}
+	malloc_trim(0); /* libnftables' parser leaves much behind */
+	*out = f;
+	return 0;
+}
+
+static int change(struct firewall *f, const char *verb, const struct firewall_mapping *m)
+{
+	const char *protocol = protocol_name(m->protocol);
+	char ip[ENDPOINT_TEXT_MAX];
+
+	ip_text(m->client_ip, ip);
+	return runf(f,
+		"%s element inet stunway inbound { %s . %u : %s . %u }\n"
+		"%s element inet stunway outbound { %s . %s . %u : %u }\n",
+		verb, protocol, m->relay_port, ip, m->internal_port, verb, protocol, ip, m->internal_port, m->relay_port);
+}
+
+static int nft_add(struct firewall *f, const struct firewall_mapping *m)
+{
+	return change(f, "add", m);
+}
+
+static int nft_remove(struct firewall *f, const struct firewall_mapping *m)
+{
+	return change(f, "delete", m);
+}
+
+static int nft_exempt(struct firewall *f, enum lease_protocol protocol, const struct endpoint *servers, size_t count)
+{
+	const size_t which = protocol == LEASE_TCP;
+	char text[64 + 2 * SERVERS_MAX * 64], ip[ENDPOINT_TEXT_MAX];
+	int n = snprintf(text, sizeof(text), "flush set inet stunway servers\n");
+
+	f->server_count[which] = count < SERVERS_MAX ? count : SERVERS_MAX;
+	memcpy(f->servers[which], servers, f->server_count[which] * sizeof(*servers));
+	for (size_t p = 0; p < 2; p++) {
+		for (size_t i = 0; i < f->server_count[p]; i++) {
+			const struct endpoint *e = &f->servers[p][i];
+
+			if (e->family == ENDPOINT_IPV4)
+				n += snprintf(text + n, sizeof(text) - (size_t)n, "add element inet stunway servers { %s . %s . %u }\n",
+					p ? "tcp" : "udp", endpoint_ip_text(e, ip), e->port);
+		}
+	}
+	return run(f, text);
+}
+
+static bool is_accepted(const struct firewall_config *c, const char *chain)
+{
+	for (size_t i = 0; i < c->accept_chain_count; i++)
+		if (strcmp(c->accept_chains[i], chain) == 0)
+			return true;
+	return false;
+}
+
+/* Reads "list chains": a table's line, its chains' lines, and under each what it hooks. */
+static void nft_obstacles(struct firewall *f, char *buf, size_t max)
+{
+	const char *line = list(f, "chains");
+	char table[256] = "", chain[520] = "";
+	size_t used = 0;
+
+	buf[0] = '\0';
+	for (; line && *line; line += strcspn(line, "\n"), line += *line == '\n') {
+		char family[16], name[200], text[256];
+
+		snprintf(text, sizeof(text), "%.*s", (int)strcspn(line, "\n"), line);
+		if (sscanf(text, "table %15s %199s", family, name) == 2)
+			snprintf(table, sizeof(table), "%s %s", family, name);
+		else if (sscanf(text, " chain %199s", name) == 1)
+			snprintf(chain, sizeof(chain), "%s %s", table, name);
+		else if (strstr(text, "hook forward") && strstr(text, "policy drop") && !is_accepted(&f->config, chain) && used < max)
+			used += (size_t)snprintf(buf + used, max - used, "%s'%s'", used ? ", " : "", chain);
+	}
+}
+
+static const char *nft_error(const struct firewall *f)
+{
+	return f->error;
+}
+
+const struct firewall_backend firewall_nftables = {
+	.name = "nftables",
+	.open = nft_open,
+	.add = nft_add,
+	.remove = nft_remove,
+	.exempt = nft_exempt,
+	.obstacles = nft_obstacles,
+	.close = nft_close,
+	.error = nft_error,
+};

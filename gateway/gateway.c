@@ -1,0 +1,547 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "gateway/gateway.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "gateway/line.h"
+#include "gateway/punch.h"
+#include "sys/clock.h"
+#include "sys/conntrack.h"
+#include "sys/log.h"
+
+#define SWEEP_MS	 1000
+#define RELAY_TRIES	 256 /* ports that others hold, before the range counts as used up */
+#define COMPLAINT_MS 10000
+
+struct gateway {
+	uv_loop_t *loop;
+	const struct config *config;
+	struct netif wan;
+	struct firewall *firewall;
+	const struct gateway_callbacks *callbacks;
+	void *owner;
+
+	struct leases *leases;
+	struct servers *servers;
+	struct line *lines[2]; /* UDP, TCP */
+	uv_timer_t sweep;
+	uint32_t public_ip; /* host order, 0: not known yet */
+	uint64_t epoch_ms;  /* when the table of mappings began */
+	uint64_t fault_ms;  /* since when the public address is unknown */
+	struct log_limit complaint;
+	bool closed;
+};
+
+/* What hangs on a lease: its hole, and who waits for it. */
+struct mapping {
+	struct gateway *gateway;
+	struct lease *lease;
+	struct punch *punch;
+	bool in_firewall;
+	bool waiting;
+	uint64_t waiting_since_ms;
+	struct gateway_asker asker;
+	struct natpmp_request request;
+};
+
+static const char *protocol_name(enum lease_protocol protocol)
+{
+	return protocol == LEASE_TCP ? "TCP" : "UDP";
+}
+
+static struct line *line_of(const struct gateway *g, enum lease_protocol protocol)
+{
+	return g->lines[protocol == LEASE_TCP];
+}
+
+static const struct hole *hole_of(const struct mapping *m)
+{
+	return punch_hole(m->punch);
+}
+
+/* A mapping's own words in the log. */
+static const char *mapping_text(const struct mapping *m, char *buf, size_t max)
+{
+	const struct endpoint client = endpoint_ipv4(m->lease->key.client_ip, m->lease->key.internal_port);
+	char inner[ENDPOINT_TEXT_MAX], outer[ENDPOINT_TEXT_MAX];
+
+	snprintf(buf, max, "protocol=%s client=%s relay=%u outer=%s", protocol_name(m->lease->key.protocol),
+		endpoint_text(&client, inner), m->lease->relay_port, endpoint_text(&hole_of(m)->outer, outer));
+	return buf;
+}
+
+uint32_t gateway_epoch_s(const struct gateway *g)
+{
+	return (uint32_t)((clock_ms() - g->epoch_ms) / 1000);
+}
+
+static struct firewall_mapping firewall_mapping_of(const struct mapping *m)
+{
+	return (struct firewall_mapping){ m->lease->key.protocol, m->lease->relay_port, m->lease->key.client_ip,
+		m->lease->key.internal_port };
+}
+
+/* Flows that began under another rule, or none, must not outlive it. The map changes first, then this. */
+static void scrub(const struct gateway *g, const struct lease *l)
+{
+	const int n = conntrack_scrub((uint8_t)l->key.protocol, g->wan.ip, l->relay_port);
+
+	if (n < 0)
+		log_warn("cannot scrub conntrack port=%u error=\"%s\"", l->relay_port, strerror(-n));
+	else if (n > 0)
+		log_debug("scrubbed conntrack port=%u flows=%d", l->relay_port, n);
+}
+
+/* Says the same complaint at most every 10 s. */
+static void complain(struct gateway *g, const char *what, const struct mapping *m)
+{
+	uint64_t skipped;
+	char text[160];
+
+	if (log_allowed(&g->complaint, COMPLAINT_MS, clock_ms(), &skipped))
+		log_error("%s %s error=\"%s\" more=%llu", what, mapping_text(m, text, sizeof(text)),
+			g->config->firewall->error(g->firewall), (unsigned long long)skipped);
+}
+
+static bool let_in(struct mapping *m)
+{
+	const struct firewall_mapping rule = firewall_mapping_of(m);
+	struct gateway *g = m->gateway;
+
+	if (m->in_firewall)
+		return true;
+	if (g->config->firewall->add(g->firewall, &rule) < 0) {
+		complain(g, "firewall refused a mapping", m);
+		return false;
+	}
+	m->in_firewall = true;
+	scrub(g, m->lease);
+	return true;
+}
+
+static void let_out(struct mapping *m)
+{
+	const struct firewall_mapping rule = firewall_mapping_of(m);
+	struct gateway *g = m->gateway;
+
+	if (!m->in_firewall)
+		return;
+	if (g->config->firewall->remove(g->firewall, &rule) < 0)
+		complain(g, "firewall kept a mapping that ended", m);
+	m->in_firewall = false;
+	scrub(g, m->lease);
+}
+
+static void end(struct mapping *m, const char *why)
+{
+	struct gateway *g = m->gateway;
+	char text[160];
+
+	log_info("mapping %s: %s", why, mapping_text(m, text, sizeof(text)));
+	let_out(m);
+	punch_close(m->punch);
+	leases_remove(g->leases, m->lease);
+	free(m);
+}
+
+/* Never more than asked, and short: the lease is the only way to make a client ask again. */
+static uint32_t told_lifetime_s(const struct gateway *g, const struct natpmp_request *request)
+{
+	return request->lifetime_s < g->config->lease_s ? request->lifetime_s : g->config->lease_s;
+}
+
+static uint64_t expiry_ms(const struct gateway *g, const struct natpmp_request *request)
+{
+	const uint32_t hold_s = request->lifetime_s < g->config->hold_max_s ? request->lifetime_s : g->config->hold_max_s;
+
+	return clock_ms() + (uint64_t)hold_s * 1000;
+}
+
+/* A hole that was open once keeps its promise while it is being mended. */
+static bool promised(const struct mapping *m)
+{
+	return hole_of(m)->outer.port != 0;
+}
+
+static struct gateway_answer granted(const struct mapping *m, const struct natpmp_request *request)
+{
+	return (struct gateway_answer){ NATPMP_SUCCESS, hole_of(m)->outer.port, told_lifetime_s(m->gateway, request) };
+}
+
+static void answer_waiting(struct mapping *m, const struct gateway_answer *answer)
+{
+	struct gateway *g = m->gateway;
+
+	if (m->waiting)
+		g->callbacks->answer(g->owner, &m->asker, &m->request, answer);
+	m->waiting = false;
+}
+
+/* Answers who waits, when the hole is open, the verdict is there and the firewall agrees. */
+static void settle(struct mapping *m)
+{
+	struct gateway *g = m->gateway;
+	struct gateway_answer answer;
+
+	if (!promised(m) || line_verdict(line_of(g, m->lease->key.protocol)) != LINE_SUITED || !let_in(m))
+		return;
+	answer = granted(m, &m->request);
+	answer_waiting(m, &answer);
+}
+
+static void hole_event(void *owner, enum hole_action event, bool disagree)
+{
+	struct mapping *m = owner;
+	struct gateway *g = m->gateway;
+	char text[160];
+
+	mapping_text(m, text, sizeof(text));
+	switch (event) {
+	case HOLE_OPENED:
+		log_info("hole open: %s rtt=%u ms", text, hole_of(m)->rtt_ms);
+		settle(m);
+		break;
+	case HOLE_CHANGED:
+		log_info("hole changed: %s", text);
+		settle(m);
+		g->callbacks->announce(g->owner);
+		break;
+	case HOLE_GONE:
+		log_warn("hole lost: %s reason=\"%s\"", text, disagree ? "STUN servers' answers disagree" : "STUN servers fell silent");
+		break;
+	case HOLE_SUSPECT:
+		log_debug("hole is checked again: %s", text);
+		break;
+	case HOLE_WAIT:
+	case HOLE_SEND:
+		break;
+	}
+}
+
+/* Opens a hole on the client's preferred relay port, or the next that is free. */
+static int punch_relay(struct gateway *g, struct mapping *m, const struct lease_key *key, struct punch **out)
+{
+	const uint16_t low = g->config->relay_low, high = g->config->relay_high;
+	const uint32_t range = (uint32_t)(high - low) + 1;
+	struct punch_config c = { .loop = g->loop, .servers = g->servers, .protocol = key->protocol,
+		.local = endpoint_ipv4(g->wan.ip, leases_preferred_relay(key, low, high)), .keepalive_ms = g->config->keepalive_s * 1000,
+		.event = hole_event, .owner = m };
+	int err = -EADDRINUSE;
+
+	for (uint32_t i = 0, tries = 0; i < range && tries < RELAY_TRIES && err == -EADDRINUSE; i++) {
+		if (!leases_find_relay(g->leases, key->protocol, c.local.port)) {
+			err = punch_open(out, &c);
+			tries++;
+		}
+		if (err == -EADDRINUSE)
+			c.local.port = c.local.port == high ? low : (uint16_t)(c.local.port + 1);
+	}
+	return err;
+}
+
+/* A new mapping that waits for its hole. -ENOSPC, -EDQUOT, or what the sockets say. */
+static int begin(struct gateway *g, const struct lease_key *key, const struct natpmp_request *request,
+	const struct gateway_asker *asker)
+{
+	struct mapping *m;
+	int err = leases_room(g->leases, key->client_ip);
+
+	if (err < 0)
+		return err;
+	m = calloc(1, sizeof(*m));
+	if (!m)
+		return -ENOMEM;
+	*m = (struct mapping){ .gateway = g, .waiting = true, .waiting_since_ms = clock_ms(), .asker = *asker, .request = *request };
+	err = punch_relay(g, m, key, &m->punch);
+	if (err == 0) {
+		err = leases_add(g->leases, key, punch_port(m->punch), expiry_ms(g, request), &m->lease);
+		if (err < 0)
+			punch_close(m->punch);
+	}
+	if (err < 0) {
+		free(m);
+		return err;
+	}
+	m->lease->owner = m;
+	return 0;
+}
+
+static bool key_matches(const struct lease *l, const struct lease_key *key)
+{
+	return l->key.protocol == key->protocol && l->key.client_ip == key->client_ip &&
+		(key->internal_port == 0 || l->key.internal_port == key->internal_port);
+}
+
+/* One mapping, or with port 0 all of the client and protocol. Deleting what is not there succeeds, section 3.4. */
+static void delete_matching(struct gateway *g, const struct lease_key *key)
+{
+	struct lease *next;
+
+	for (struct lease *l = leases_next(g->leases, NULL); l; l = next) {
+		next = leases_next(g->leases, l);
+		if (key_matches(l, key))
+			end(l->owner, "deleted");
+	}
+}
+
+static int refuse(struct gateway_answer *answer, enum natpmp_result result)
+{
+	*answer = (struct gateway_answer){ .result = result };
+	return 1;
+}
+
+static int renew(struct mapping *m, const struct natpmp_request *request, const struct gateway_asker *asker,
+	struct gateway_answer *answer)
+{
+	m->lease->expires_ms = expiry_ms(m->gateway, request);
+	if (promised(m) && m->in_firewall) {
+		*answer = granted(m, request);
+		return 1;
+	}
+	if (!m->waiting)
+		m->waiting_since_ms = clock_ms();
+	m->waiting = true;
+	m->asker = *asker;
+	m->request = *request;
+	settle(m); /* the firewall may have refused before */
+	return 0;
+}
+
+int gateway_map(struct gateway *g, uint32_t client_ip, const struct natpmp_request *request, const struct gateway_asker *asker,
+	struct gateway_answer *answer)
+{
+	const struct lease_key key = { request->opcode == NATPMP_MAP_TCP ? LEASE_TCP : LEASE_UDP, client_ip, request->internal_port };
+	const struct endpoint client = endpoint_ipv4(client_ip, request->internal_port);
+	char text[ENDPOINT_TEXT_MAX];
+	struct lease *l;
+	int err;
+
+	if (request->lifetime_s == 0) {
+		delete_matching(g, &key);
+		return refuse(answer, NATPMP_SUCCESS); /* port and lifetime 0 */
+	}
+	if (key.internal_port == 0)
+		return refuse(answer, NATPMP_REFUSED); /* only a deletion may name no port */
+	l = leases_find(g->leases, &key);
+	if (l)
+		return renew(l->owner, request, asker, answer);
+	if (line_verdict(line_of(g, key.protocol)) == LINE_UNSUITED)
+		return refuse(answer, NATPMP_REFUSED);
+	err = begin(g, &key, request, asker);
+	if (err == 0)
+		return 0;
+	log_warn("no mapping for protocol=%s client=%s reason=\"%s\"", protocol_name(key.protocol), endpoint_text(&client, text),
+		err == -EDQUOT	     ? "the client has its --max-mappings-per-client" :
+		err == -ENOSPC	     ? "there are --max-mappings" :
+		err == -EADDRINUSE ? "no free port in --relay-ports" :
+					     strerror(-err));
+	return refuse(answer, NATPMP_OUT_OF_RESOURCES);
+}
+
+static bool fault_lasts(const struct gateway *g, uint64_t since_ms)
+{
+	return clock_ms() - since_ms >= (uint64_t)g->config->fault_grace_s * 1000;
+}
+
+int gateway_address(struct gateway *g, enum natpmp_result *result, uint32_t *public_ip)
+{
+	*public_ip = g->public_ip;
+	*result = g->public_ip ? NATPMP_SUCCESS : NATPMP_NETWORK_FAILURE;
+	return g->public_ip != 0 || fault_lasts(g, g->fault_ms);
+}
+
+/* Those who waited longer than a passing fault lasts are told; what never opened is given up. */
+static void sweep(uv_timer_t *timer)
+{
+	struct gateway *g = timer->data;
+	const uint64_t now_ms = clock_ms();
+	struct lease *next;
+
+	for (struct lease *l = leases_next(g->leases, NULL); l; l = next) {
+		struct mapping *m = l->owner;
+
+		next = leases_next(g->leases, l);
+		if (now_ms >= l->expires_ms) {
+			end(m, "expired");
+		} else if (m->waiting && fault_lasts(g, m->waiting_since_ms)) {
+			answer_waiting(m, &(struct gateway_answer){ .result = NATPMP_NETWORK_FAILURE });
+			if (!promised(m))
+				end(m, "given up");
+		}
+	}
+}
+
+static void recheck_all(struct gateway *g, enum lease_protocol protocol)
+{
+	for (struct lease *l = leases_next(g->leases, NULL); l; l = leases_next(g->leases, l))
+		if (l->key.protocol == protocol)
+			punch_recheck(((struct mapping *)l->owner)->punch);
+}
+
+/* A new public address: no hole of the old one lives on, and clients must renew (section 3.6). */
+static void moved(struct gateway *g, uint32_t ip)
+{
+	const bool first = g->public_ip == 0;
+
+	g->public_ip = ip;
+	g->epoch_ms = clock_ms();
+	for (struct lease *l = leases_next(g->leases, NULL); l && !first; l = leases_next(g->leases, l))
+		punch_renew(((struct mapping *)l->owner)->punch);
+	g->callbacks->announce(g->owner);
+}
+
+static void verdict_came(struct gateway *g, enum lease_protocol protocol)
+{
+	const bool unsuited = line_verdict(line_of(g, protocol)) == LINE_UNSUITED;
+	struct lease *next;
+
+	for (struct lease *l = leases_next(g->leases, NULL); l; l = next) {
+		struct mapping *m = l->owner;
+
+		next = leases_next(g->leases, l);
+		if (l->key.protocol != protocol)
+			continue;
+		if (!unsuited) {
+			settle(m);
+			continue;
+		}
+		answer_waiting(m, &(struct gateway_answer){ .result = NATPMP_REFUSED });
+		end(m, "refused, the carrier's NAT is not suited");
+	}
+}
+
+static void line_event(void *owner, enum lease_protocol protocol, enum line_event event)
+{
+	struct gateway *g = owner;
+	const uint32_t ip = line_public_ip(line_of(g, protocol));
+
+	switch (event) {
+	case LINE_UP:
+	case LINE_MOVED:
+		/* UDP's address is the one announced; TCP's only where UDP has none. */
+		if (protocol == LEASE_UDP || line_public_ip(line_of(g, LEASE_UDP)) == 0)
+			if (ip != g->public_ip)
+				moved(g, ip);
+		break;
+	case LINE_SUSPECT:
+		recheck_all(g, protocol);
+		break;
+	case LINE_VERDICT:
+		verdict_came(g, protocol);
+		break;
+	}
+}
+
+static void servers_changed(void *owner, enum lease_protocol protocol)
+{
+	struct gateway *g = owner;
+	const struct endpoint *list;
+	size_t count;
+
+	if (!g->servers)
+		return; /* still being opened; gateway_open looks itself */
+	list = servers_list(g->servers, protocol, &count);
+	if (g->config->firewall->exempt(g->firewall, protocol, list, count) < 0)
+		log_error("firewall did not exempt the STUN servers error=\"%s\"", g->config->firewall->error(g->firewall));
+	if (line_of(g, protocol))
+		line_recheck(line_of(g, protocol));
+}
+
+static int open_servers(struct gateway *g)
+{
+	struct server_name names[SERVERS_NAMES_MAX];
+	const struct server_name *chosen = g->config->servers;
+	size_t count = g->config->server_count;
+
+	if (count == 0) {
+		for (; count < SERVERS_NAMES_MAX && servers_builtin[count]; count++)
+			if (server_name_parse(&names[count], servers_builtin[count]) < 0)
+				return -EINVAL;
+		chosen = names;
+	}
+	return servers_open(&g->servers, g->loop, chosen, count, servers_changed, g);
+}
+
+static int open_parts(struct gateway *g)
+{
+	int err = leases_new(&g->leases, g->config->max_mappings, g->config->max_mappings_per_client);
+
+	if (err == 0)
+		err = open_servers(g);
+	for (size_t i = 0; i < 2 && err == 0; i++) {
+		const struct line_config c = { .loop = g->loop, .servers = g->servers, .protocol = i ? LEASE_TCP : LEASE_UDP,
+			.wan_ip = g->wan.ip, .wan_index = g->wan.index, .watch_ms = g->config->watch_s * 1000, .event = line_event,
+			.owner = g };
+
+		err = line_open(&g->lines[i], &c);
+		if (err == 0)
+			servers_changed(g, c.protocol);
+	}
+	return err;
+}
+
+int gateway_open(struct gateway **out, uv_loop_t *loop, const struct config *config, const struct netif *wan,
+	struct firewall *firewall, const struct gateway_callbacks *callbacks, void *owner)
+{
+	struct gateway *g = calloc(1, sizeof(*g));
+	int err;
+
+	if (!g)
+		return -ENOMEM;
+	*g = (struct gateway){ .loop = loop, .config = config, .wan = *wan, .firewall = firewall, .callbacks = callbacks,
+		.owner = owner, .epoch_ms = clock_ms(), .fault_ms = clock_ms() };
+	uv_timer_init(loop, &g->sweep);
+	g->sweep.data = g;
+	err = open_parts(g);
+	if (err < 0) {
+		gateway_close(g);
+		return err;
+	}
+	uv_timer_start(&g->sweep, sweep, SWEEP_MS, SWEEP_MS);
+	*out = g;
+	return 0;
+}
+
+void gateway_log_mappings(const struct gateway *g)
+{
+	static const char *const states[] = { [HOLE_PUNCHING] = "punching", [HOLE_OPEN] = "open", [HOLE_LOST] = "lost" };
+	const uint64_t now_ms = clock_ms();
+	char text[160];
+
+	log_info("mappings count=%zu epoch=%u s", leases_count(g->leases), gateway_epoch_s(g));
+	for (struct lease *l = leases_next(g->leases, NULL); l; l = leases_next(g->leases, l)) {
+		const struct mapping *m = l->owner;
+
+		log_info("mapping %s state=%s expires=%llu s", mapping_text(m, text, sizeof(text)), states[hole_of(m)->state],
+			(unsigned long long)(l->expires_ms > now_ms ? (l->expires_ms - now_ms) / 1000 : 0));
+	}
+}
+
+static void free_gateway(uv_handle_t *handle)
+{
+	free(handle->data);
+}
+
+void gateway_close(struct gateway *g)
+{
+	if (!g || g->closed)
+		return;
+	g->closed = true;
+	while (g->leases && leases_next(g->leases, NULL)) {
+		struct mapping *m = leases_next(g->leases, NULL)->owner;
+
+		/* The firewall goes as a whole, after this; only the flows are left to end. */
+		if (m->in_firewall)
+			scrub(g, m->lease);
+		punch_close(m->punch);
+		leases_remove(g->leases, m->lease);
+		free(m);
+	}
+	leases_free(g->leases);
+	line_close(g->lines[0]);
+	line_close(g->lines[1]);
+	servers_close(g->servers);
+	uv_close((uv_handle_t *)&g->sweep, free_gateway);
+}

@@ -1,0 +1,61 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * gateway - the core: leases, their holes, the firewall, and what clients are told.
+ *
+ *	request → lease + hole → (hole opens) → firewall, conntrack → answer
+ *	          hole changes, line moves   → announcements
+ *	          lease expires or is deleted → firewall, conntrack, hole closed
+ *
+ * Knows no NAT-PMP sockets: a request comes with a reply function, which is called at once
+ * or when the hole is open. One question per mapping waits at a time; a retransmission
+ * takes its place.
+ */
+#ifndef GATEWAY_GATEWAY_H
+#define GATEWAY_GATEWAY_H
+
+#include <uv.h>
+
+#include "gateway/config.h"
+#include "lib/natpmp.h"
+#include "sys/netif.h"
+
+struct gateway;
+
+/* Who asks, and where the answer goes: opaque bytes of the server that asks. */
+#define GATEWAY_REPLY_MAX 48
+struct gateway_asker {
+	uint8_t reply_to[GATEWAY_REPLY_MAX];
+};
+
+struct gateway_answer {
+	enum natpmp_result result;
+	uint16_t outer_port; /* with NATPMP_SUCCESS */
+	uint32_t lifetime_s;
+};
+
+struct gateway_callbacks {
+	/* The answer to a mapping request that could not be given at once. */
+	void (*answer)(void *owner, const struct gateway_asker *asker, const struct natpmp_request *request,
+		const struct gateway_answer *answer);
+	/* The public address or a mapping changed: clients are to hear it, ten times. */
+	void (*announce)(void *owner);
+};
+
+int gateway_open(struct gateway **out, uv_loop_t *loop, const struct config *config, const struct netif *wan,
+	struct firewall *firewall, const struct gateway_callbacks *callbacks, void *owner);
+
+/*
+ * A mapping request (opcode 1 or 2) of a client, lifetime 0 deletes (RFC 6886 section 3.4).
+ * 1: *answer is to be sent now. 0: the answer comes later, or never while the line is at fault.
+ */
+int gateway_map(struct gateway *g, uint32_t client_ip, const struct natpmp_request *request, const struct gateway_asker *asker,
+	struct gateway_answer *answer);
+/* 1: *result and *public_ip are the answer to opcode 0. 0: say nothing yet. */
+int gateway_address(struct gateway *g, enum natpmp_result *result, uint32_t *public_ip);
+uint32_t gateway_epoch_s(const struct gateway *g);
+/* A table of all mappings and the line, to the log at info level. */
+void gateway_log_mappings(const struct gateway *g);
+/* Ends all holes and takes all mappings from the firewall; the loop must run until its handles are closed. */
+void gateway_close(struct gateway *g);
+
+#endif

@@ -1,0 +1,230 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "gateway/line.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "gateway/check.h"
+#include "gateway/punch.h"
+#include "sys/clock.h"
+#include "sys/log.h"
+
+#define CHECK_AGAIN_MS	 60000	/* while the verdict is unknown */
+#define CHECK_HOPE_MS	 600000 /* while it is bad */
+#define SILENCE_AFTER_MS 6000	/* until it is said that no server answers */
+#define SILENCE_EVERY_MS 300000 /* and said again */
+
+struct line {
+	struct line_config config;
+	struct punch *watch;
+	struct check *check;
+	uv_timer_t check_timer, silence_timer;
+	bool closed, checked;
+	unsigned closing; /* timers that are not closed yet */
+	struct natcheck verdict;
+	uint32_t public_ip;
+	uint64_t silent_since_ms; /* 0: a server answers */
+};
+
+static const char *name_of(const struct line *l)
+{
+	return l->config.protocol == LEASE_TCP ? "TCP" : "UDP";
+}
+
+enum line_verdict line_verdict(const struct line *l)
+{
+	if (!l->checked)
+		return LINE_ASKING;
+	return l->verdict.mapping == NAT_UNKNOWN || l->verdict.mapping == NAT_ENDPOINT_INDEPENDENT ? LINE_SUITED : LINE_UNSUITED;
+}
+
+uint32_t line_public_ip(const struct line *l)
+{
+	return l->public_ip;
+}
+
+static void tell(struct line *l, enum line_event event)
+{
+	l->config.event(l->config.owner, l->config.protocol, event);
+}
+
+/* What the verdict means for people. */
+static void log_verdict(const struct line *l)
+{
+	const struct natcheck *v = &l->verdict;
+	const char *mapping = nat_behavior_text(v->mapping), *filtering = nat_behavior_text(v->filtering);
+
+	if (v->alone)
+		log_warn("carrier's NAT %s: cannot tell whether holes work, the STUN server has no second address: "
+			 "name another --stun; mappings are tried",
+			name_of(l));
+	else if (v->mapping == NAT_UNKNOWN)
+		log_warn("carrier's NAT %s: no verdict, a STUN server fell silent; asked again in %u s, mappings are tried meanwhile",
+			name_of(l), CHECK_AGAIN_MS / 1000);
+	else if (line_verdict(l) == LINE_UNSUITED)
+		log_warn("carrier's NAT %s mapping=%s: it gives each destination another outer port, so no port can be promised to strangers; "
+			 "mappings are refused (result 2). Ask the carrier for a public address or a full-cone NAT",
+			name_of(l), mapping);
+	else if (l->config.protocol == LEASE_TCP)
+		log_info("carrier's NAT TCP mapping=%s: holes work; whether strangers are let in cannot be asked over TCP", mapping);
+	else if (v->filtering == NAT_UNKNOWN)
+		log_info("carrier's NAT UDP mapping=%s filtering=unknown: the STUN server cannot test it", mapping);
+	else if (v->filtering == NAT_ENDPOINT_INDEPENDENT)
+		log_info("carrier's NAT UDP mapping=%s filtering=%s: strangers reach mapped ports", mapping, filtering);
+	else
+		log_warn("carrier's NAT UDP mapping=%s filtering=%s: mapped ports are true, but the carrier lets a stranger in only after "
+			 "the client has sent to that %s first",
+			mapping, filtering, v->filtering == NAT_ADDRESS_DEPENDENT ? "address" : "address and port");
+}
+
+static void start_check(struct line *l);
+
+static void check_again(uv_timer_t *timer)
+{
+	start_check(timer->data);
+}
+
+static void check_done(void *owner, const struct natcheck *verdict)
+{
+	struct line *l = owner;
+	const bool news = !l->checked || verdict->mapping != l->verdict.mapping || verdict->filtering != l->verdict.filtering;
+
+	l->verdict = *verdict;
+	l->checked = true;
+	check_close(l->check);
+	l->check = NULL;
+	if (line_verdict(l) == LINE_UNSUITED)
+		uv_timer_start(&l->check_timer, check_again, CHECK_HOPE_MS, 0);
+	else if (l->verdict.mapping == NAT_UNKNOWN && !l->verdict.alone)
+		uv_timer_start(&l->check_timer, check_again, CHECK_AGAIN_MS, 0);
+	if (news) {
+		log_verdict(l);
+		tell(l, LINE_VERDICT);
+	}
+}
+
+static void start_check(struct line *l)
+{
+	size_t count;
+	const struct endpoint *servers = servers_list(l->config.servers, l->config.protocol, &count);
+	const struct check_config config = { .loop = l->config.loop, .protocol = l->config.protocol,
+		.local = endpoint_ipv4(l->config.wan_ip, 0), .wan_index = l->config.wan_index, .servers = servers,
+		.server_count = count, .done = check_done, .owner = l };
+	int err;
+
+	if (count == 0 || l->check)
+		return;
+	err = check_open(&l->check, &config);
+	if (err < 0) {
+		log_error("cannot check the carrier's NAT %s error=\"%s\"", name_of(l), strerror(-err));
+		uv_timer_start(&l->check_timer, check_again, CHECK_AGAIN_MS, 0);
+	}
+}
+
+static void learned(struct line *l)
+{
+	const uint32_t ip = endpoint_ip32(&punch_hole(l->watch)->outer);
+	const enum line_event event = l->public_ip == 0 || ip == l->public_ip ? LINE_UP : LINE_MOVED;
+	char text[ENDPOINT_TEXT_MAX];
+
+	l->silent_since_ms = 0;
+	l->public_ip = ip;
+	log_info("line %s: public address=%s rtt=%u ms", name_of(l), endpoint_ip_text(&punch_hole(l->watch)->outer, text),
+		punch_hole(l->watch)->rtt_ms);
+	tell(l, event);
+	if (!l->checked || event == LINE_MOVED || l->verdict.mapping == NAT_UNKNOWN)
+		start_check(l);
+}
+
+static void silence(uv_timer_t *timer);
+
+static void watch_event(void *owner, enum hole_action event, bool disagree)
+{
+	struct line *l = owner;
+
+	switch (event) {
+	case HOLE_OPENED:
+		learned(l);
+		break;
+	case HOLE_CHANGED:
+		learned(l);
+		tell(l, LINE_SUSPECT);
+		break;
+	case HOLE_SUSPECT:
+		tell(l, LINE_SUSPECT);
+		break;
+	case HOLE_GONE:
+		log_warn("line %s: %s", name_of(l), disagree ? "STUN servers' answers disagree" : "STUN servers fell silent");
+		if (!disagree) {
+			l->silent_since_ms = clock_ms();
+			uv_timer_start(&l->silence_timer, silence, SILENCE_AFTER_MS, 0);
+		}
+		break;
+	case HOLE_WAIT:
+	case HOLE_SEND:
+		break;
+	}
+}
+
+static void silence(uv_timer_t *timer)
+{
+	struct line *l = timer->data;
+	char asked[1024];
+
+	if (l->silent_since_ms == 0)
+		return;
+	servers_text(l->config.servers, l->config.protocol, asked, sizeof(asked));
+	log_warn("no STUN server answers over %s asked=\"%s\" since=%llu s: is the line up, the name right (--stun), the port not blocked?",
+		name_of(l), asked, (unsigned long long)(clock_ms() - l->silent_since_ms) / 1000);
+	uv_timer_start(&l->silence_timer, silence, SILENCE_EVERY_MS, 0);
+}
+
+int line_open(struct line **out, const struct line_config *config)
+{
+	struct line *l = calloc(1, sizeof(*l));
+	const struct punch_config watch = { .loop = config->loop, .servers = config->servers, .protocol = config->protocol,
+		.local = endpoint_ipv4(config->wan_ip, 0), .keepalive_ms = config->watch_ms, .event = watch_event, .owner = l };
+	int err;
+
+	if (!l)
+		return -ENOMEM;
+	l->config = *config;
+	l->silent_since_ms = clock_ms();
+	err = punch_open(&l->watch, &watch);
+	if (err < 0) {
+		free(l);
+		return err;
+	}
+	uv_timer_init(config->loop, &l->check_timer);
+	uv_timer_init(config->loop, &l->silence_timer);
+	l->check_timer.data = l->silence_timer.data = l;
+	uv_timer_start(&l->silence_timer, silence, SILENCE_AFTER_MS, 0);
+	*out = l;
+	return 0;
+}
+
+void line_recheck(struct line *l)
+{
+	punch_recheck(l->watch);
+}
+
+static void free_line(uv_handle_t *handle)
+{
+	struct line *l = handle->data;
+
+	if (--l->closing == 0)
+		free(l);
+}
+
+void line_close(struct line *l)
+{
+	if (!l || l->closed)
+		return;
+	l->closed = true;
+	punch_close(l->watch);
+	check_close(l->check);
+	l->closing = 2;
+	uv_close((uv_handle_t *)&l->check_timer, free_line);
+	uv_close((uv_handle_t *)&l->silence_timer, free_line);
+}

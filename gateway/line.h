@@ -1,0 +1,53 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * line - what the carrier's NAT does to one protocol: the watch hole, and the verdict.
+ *
+ * The watch hole asks every few seconds, so that a renumbered line is noticed soon, and
+ * knows the public address. The verdict says whether a hole is worth punching: asked when
+ * the watch hole opens, again when the public address changes, and again while unknown.
+ */
+#ifndef GATEWAY_LINE_H
+#define GATEWAY_LINE_H
+
+#include <uv.h>
+
+#include "gateway/servers.h"
+#include "lib/natcheck.h"
+
+struct line;
+
+enum line_event {
+	LINE_UP,      /* the public address is known (again) */
+	LINE_MOVED,   /* the public address is another */
+	LINE_SUSPECT, /* other holes may want to look too */
+	LINE_VERDICT, /* line_verdict says something new */
+};
+
+typedef void line_event_fn(void *owner, enum lease_protocol protocol, enum line_event event);
+
+struct line_config {
+	uv_loop_t *loop;
+	struct servers *servers;
+	enum lease_protocol protocol;
+	uint32_t wan_ip; /* host order */
+	unsigned wan_index;
+	uint32_t watch_ms;
+	line_event_fn *event;
+	void *owner;
+};
+
+enum line_verdict {
+	LINE_ASKING,   /* not known yet: wait with the answer */
+	LINE_SUITED,   /* holes work, or nothing says that they do not */
+	LINE_UNSUITED, /* the NAT maps by destination: no hole can serve strangers */
+};
+
+int line_open(struct line **out, const struct line_config *config);
+enum line_verdict line_verdict(const struct line *l);
+/* The public address in host order; 0 while it is not known. */
+uint32_t line_public_ip(const struct line *l);
+/* The list of servers changed. */
+void line_recheck(struct line *l);
+void line_close(struct line *l); /* NULL is fine */
+
+#endif

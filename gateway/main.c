@@ -1,0 +1,243 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* stunway-gateway: reads its options, opens line, LANs and firewall, serves until told to stop. */
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "gateway/config.h"
+#include "gateway/gateway.h"
+#include "gateway/natpmp_server.h"
+#include "sys/holder.h"
+#include "sys/log.h"
+
+/* Exit codes, as every program of stunway has them. */
+enum { EXIT_DONE = 0, EXIT_FAILED = 1, EXIT_USAGE = 2, EXIT_FIREWALL = 4 };
+
+#define FAREWELL_MS 500 /* handles have this long to close; a DNS lookup may not */
+
+struct program {
+	uv_loop_t loop;
+	struct config config;
+	struct netif wan, lans[CONFIG_LANS_MAX];
+	size_t lan_count;
+	struct firewall *firewall;
+	struct natpmp_server *server;
+	struct gateway *gateway;
+	uv_signal_t signals[3];
+};
+
+static int find_wan(struct program *p)
+{
+	char name[IF_NAMESIZE], all[512];
+	int err = 0;
+
+	if (p->config.wan)
+		snprintf(name, sizeof(name), "%s", p->config.wan);
+	else
+		err = netif_default(name);
+	if (err < 0) {
+		log_error("no default route: which interface is the line? Name it with --wan");
+		return err;
+	}
+	err = netif_find(&p->wan, name);
+	netif_names(all, sizeof(all));
+	if (err == -ENODEV)
+		log_error("no interface wan=%s: there are %s; name the line's with --wan", name, all);
+	else if (err == -EADDRNOTAVAIL)
+		log_error("interface wan=%s has no IPv4 address: start again when the line is up, or name another with --wan", name);
+	else if (err < 0)
+		log_error("cannot read interface wan=%s error=\"%s\"", name, strerror(-err));
+	return err;
+}
+
+static int find_lans(struct program *p)
+{
+	char all[512];
+
+	if (p->config.lan_count == 0)
+		p->lan_count = netif_lans(p->lans, CONFIG_LANS_MAX, p->wan.name);
+	netif_names(all, sizeof(all));
+	for (size_t i = 0; i < p->config.lan_count; i++) {
+		const char *name = p->config.lans[i];
+		const int err = netif_find(&p->lans[i], name);
+
+		if (err == -ENODEV)
+			log_error("no interface lan=%s: there are %s; name the LAN's with --lan", name, all);
+		else if (err < 0)
+			log_error("interface lan=%s has no IPv4 address: give it one, or name another with --lan", name);
+		if (err < 0)
+			return err;
+		p->lan_count++;
+	}
+	if (p->lan_count == 0) {
+		log_error("no LAN: no interface but wan=%s has a private IPv4 address (there are %s); name the LAN's with --lan",
+			p->wan.name, all);
+		return -ENODEV;
+	}
+	return 0;
+}
+
+static void log_interfaces(const struct program *p)
+{
+	struct endpoint ip = endpoint_ipv4(p->wan.ip, 0);
+	char text[ENDPOINT_TEXT_MAX];
+
+	log_info("stunway-gateway %s wan=%s address=%s", STUNWAY_VERSION, p->wan.name, endpoint_ip_text(&ip, text));
+	for (size_t i = 0; i < p->lan_count; i++) {
+		ip = endpoint_ipv4(p->lans[i].ip, 0);
+		log_info("serving NAT-PMP lan=%s address=%s", p->lans[i].name, endpoint_ip_text(&ip, text));
+	}
+}
+
+static int open_firewall(struct program *p)
+{
+	const struct config *c = &p->config;
+	struct firewall_config f = { .wan = p->wan.name, .mark = c->mark, .mark_mask = c->mark_mask,
+		.accept_chain_count = c->accept_chain_count };
+	char why[512] = "", obstacles[512];
+	int err;
+
+	memcpy(f.accept_chains, c->accept_chains, sizeof(f.accept_chains));
+	err = c->firewall->open(&p->firewall, &f, why, sizeof(why));
+	if (err == -EPERM) {
+		log_error("%s: no right to change the firewall: run as root or with CAP_NET_ADMIN", c->firewall->name);
+		return err;
+	}
+	if (err < 0) {
+		log_error("%s: cannot build the firewall's table error=\"%s\": is --accept-chain right, is the kernel's nf_tables there?",
+			c->firewall->name, why[0] ? why : strerror(-err));
+		return err;
+	}
+	c->firewall->obstacles(p->firewall, obstacles, sizeof(obstacles));
+	if (obstacles[0])
+		log_warn("chain %s drops by default: strangers will not pass it; let our flows pass with --accept-chain", obstacles);
+	return 0;
+}
+
+static int open_server(struct program *p)
+{
+	const char *lan = "";
+	char holder[128];
+	const int err = natpmp_server_open(&p->server, &p->loop, p->lans, p->lan_count, &lan);
+
+	if (err == -EADDRINUSE) {
+		holder_name(holder, sizeof(holder), "udp", NATPMP_PORT);
+		log_error("UDP port %u on lan=%s is held by %s: stop it, or leave out this interface with --lan", NATPMP_PORT, lan, holder);
+	} else if (err < 0) {
+		log_error("cannot open UDP port %u on lan=%s error=\"%s\"", NATPMP_PORT, lan, strerror(-err));
+	}
+	return err;
+}
+
+static void log_counters(const struct program *p)
+{
+	const struct natpmp_counters *c = natpmp_server_counters(p->server);
+
+	log_info("NAT-PMP answered=%llu dropped: malformed=%llu foreign=%llu refused: version=%llu opcode=%llu",
+		(unsigned long long)c->answered, (unsigned long long)c->malformed, (unsigned long long)c->foreign,
+		(unsigned long long)c->unsupported_version, (unsigned long long)c->unsupported_opcode);
+}
+
+static void signalled(uv_signal_t *handle, int number)
+{
+	struct program *p = handle->data;
+
+	if (number == SIGUSR1) {
+		gateway_log_mappings(p->gateway);
+		log_counters(p);
+	} else {
+		log_info("stopping signal=%s", number == SIGTERM ? "TERM" : "INT");
+		uv_stop(&p->loop);
+	}
+}
+
+static void watch_signals(struct program *p)
+{
+	static const int numbers[] = { SIGTERM, SIGINT, SIGUSR1 };
+
+	for (size_t i = 0; i < 3; i++) {
+		uv_signal_init(&p->loop, &p->signals[i]);
+		p->signals[i].data = p;
+		uv_signal_start(&p->signals[i], signalled, numbers[i]);
+	}
+	signal(SIGPIPE, SIG_IGN);
+}
+
+static void stop_waiting(uv_timer_t *timer)
+{
+	uv_stop(timer->loop);
+}
+
+/* The firewall first: then no flow can begin that the scrubbing of conntrack would miss. */
+static void farewell(struct program *p)
+{
+	uv_timer_t timer;
+
+	if (p->server)
+		log_counters(p);
+	p->config.firewall->close(p->firewall);
+	gateway_close(p->gateway);
+	natpmp_server_close(p->server);
+	for (size_t i = 0; i < 3; i++)
+		if (p->signals[i].data)
+			uv_close((uv_handle_t *)&p->signals[i], NULL);
+	uv_timer_init(&p->loop, &timer);
+	uv_timer_start(&timer, stop_waiting, FAREWELL_MS, 0);
+	uv_unref((uv_handle_t *)&timer);
+	uv_run(&p->loop, UV_RUN_DEFAULT);
+}
+
+static int serve(struct program *p)
+{
+	int err;
+
+	err = gateway_open(&p->gateway, &p->loop, &p->config, &p->wan, p->firewall, &natpmp_server_callbacks, p->server);
+	if (err < 0) {
+		log_error("cannot begin error=\"%s\"", strerror(-err));
+		return EXIT_FAILED;
+	}
+	natpmp_server_serve(p->server, p->gateway);
+	watch_signals(p);
+	log_info("ready");
+	uv_run(&p->loop, UV_RUN_DEFAULT);
+	return EXIT_DONE;
+}
+
+static int run(struct program *p)
+{
+	if (find_wan(p) < 0 || find_lans(p) < 0)
+		return EXIT_FAILED;
+	log_interfaces(p);
+	if (open_server(p) < 0)
+		return EXIT_FAILED;
+	if (open_firewall(p) < 0)
+		return EXIT_FIREWALL;
+	return serve(p);
+}
+
+int main(int argc, char **argv)
+{
+	static struct program p;
+	int operand, status;
+
+	switch (options_read(&config_options, &p.config, argc, argv, &operand)) {
+	case 0:
+		break;
+	case 1:
+		return EXIT_DONE;
+	default:
+		return EXIT_USAGE;
+	}
+	if (operand < argc) {
+		fprintf(stderr, "stunway-gateway: no word '%s' expected; see --help\n", argv[operand]);
+		return EXIT_USAGE;
+	}
+	setenv("UV_THREADPOOL_SIZE", "2", 0); /* they only look up names */
+	log_setup("stunway-gateway", (enum log_target)p.config.log_target, (enum log_level)p.config.log_level);
+	uv_loop_init(&p.loop);
+	status = run(&p);
+	farewell(&p);
+	return status;
+}

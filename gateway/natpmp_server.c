@@ -1,0 +1,291 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "gateway/natpmp_server.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <netinet/in.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "sys/cleanup.h"
+#include "sys/clock.h"
+#include "sys/log.h"
+#include "sys/net.h"
+
+#define BURST	   64 /* datagrams per wake-up */
+#define DROP_LOG_MS 10000
+
+struct lan {
+	struct natpmp_server *server;
+	struct netif is;
+	uv_poll_t poll;
+	int fd;
+};
+
+struct natpmp_server {
+	struct gateway *gateway; /* NULL until served */
+	uv_timer_t announcing;
+	struct natpmp_announcer announcer;
+	struct natpmp_counters counters;
+	struct log_limit drop_log;
+	bool closed;
+	size_t handles; /* not closed yet */
+	size_t count;
+	struct lan lans[];
+};
+
+/* Where an answer goes: rides along in gateway_asker. */
+struct reply_to {
+	uint16_t lan;
+	struct endpoint client;
+	uint32_t asked_ip;
+};
+static_assert(sizeof(struct reply_to) <= GATEWAY_REPLY_MAX, "a reply's way must fit gateway_asker");
+
+static void send_from(const struct lan *l, uint32_t from_ip, const struct endpoint *to, const uint8_t *bytes, size_t len)
+{
+	const struct endpoint from = endpoint_ipv4(from_ip, 0);
+	const int err = net_send(l->fd, bytes, len, to, &from, l->is.index);
+	char text[ENDPOINT_TEXT_MAX];
+
+	if (err < 0)
+		log_warn("NAT-PMP answer not sent to=%s lan=%s error=\"%s\"", endpoint_text(to, text), l->is.name, strerror(-err));
+}
+
+static void reply(struct natpmp_server *s, const struct reply_to *to, const uint8_t *bytes, size_t len)
+{
+	s->counters.answered++;
+	send_from(&s->lans[to->lan], to->asked_ip, &to->client, bytes, len);
+}
+
+static void log_answer(const struct reply_to *to, const struct natpmp_request *q, const struct gateway_answer *a)
+{
+	char text[ENDPOINT_TEXT_MAX];
+
+	log_info("NAT-PMP answer client=%s opcode=%u internal=%u result=%u (%s) outer=%u lifetime=%u s",
+		endpoint_ip_text(&to->client, text), q->opcode, q->internal_port, a->result, natpmp_result_text(a->result), a->outer_port,
+		a->lifetime_s);
+}
+
+static void reply_map(struct natpmp_server *s, const struct reply_to *to, const struct natpmp_request *q,
+	const struct gateway_answer *a)
+{
+	uint8_t buf[NATPMP_ANSWER_MAX];
+
+	log_answer(to, q, a);
+	reply(s, to, buf, natpmp_encode_map(buf, q, a->result, gateway_epoch_s(s->gateway), a->outer_port, a->lifetime_s));
+}
+
+static void answer_later(void *owner, const struct gateway_asker *asker, const struct natpmp_request *q,
+	const struct gateway_answer *a)
+{
+	struct reply_to to;
+
+	memcpy(&to, asker->reply_to, sizeof(to));
+	reply_map(owner, &to, q, a);
+}
+
+static void serve_address(struct natpmp_server *s, const struct reply_to *to)
+{
+	uint8_t buf[NATPMP_ANSWER_MAX];
+	enum natpmp_result result;
+	uint32_t ip;
+
+	if (gateway_address(s->gateway, &result, &ip))
+		reply(s, to, buf, natpmp_encode_address(buf, result, gateway_epoch_s(s->gateway), ip));
+}
+
+static void serve_map(struct natpmp_server *s, const struct reply_to *to, const struct natpmp_request *q)
+{
+	struct gateway_asker asker = { 0 };
+	struct gateway_answer answer;
+
+	memcpy(asker.reply_to, to, sizeof(*to));
+	if (gateway_map(s->gateway, endpoint_ip32(&to->client), q, &asker, &answer))
+		reply_map(s, to, q, &answer);
+}
+
+static void count_drop(struct natpmp_server *s, uint64_t *counter, const char *why, const struct lan *l, const struct endpoint *from)
+{
+	char text[ENDPOINT_TEXT_MAX];
+	uint64_t skipped;
+
+	++*counter;
+	if (log_allowed(&s->drop_log, DROP_LOG_MS, clock_ms(), &skipped))
+		log_debug("NAT-PMP datagram dropped reason=\"%s\" from=%s lan=%s more=%llu", why, endpoint_text(from, text), l->is.name,
+			(unsigned long long)skipped);
+}
+
+static void serve(struct natpmp_server *s, const struct lan *l, const struct reply_to *to, const uint8_t *bytes, size_t len)
+{
+	struct natpmp_request q;
+	uint8_t buf[NATPMP_ANSWER_MAX];
+
+	switch (natpmp_request_decode(&q, bytes, len)) {
+	case 0:
+		if (q.opcode == NATPMP_ADDRESS)
+			serve_address(s, to);
+		else
+			serve_map(s, to, &q);
+		break;
+	case -EPROTONOSUPPORT:
+		s->counters.unsupported_version++;
+		reply(s, to, buf, natpmp_encode_version_error(buf, gateway_epoch_s(s->gateway)));
+		break;
+	case -EOPNOTSUPP:
+		s->counters.unsupported_opcode++;
+		reply(s, to, buf, natpmp_encode_echo(buf, bytes, len, gateway_epoch_s(s->gateway)));
+		break;
+	default:
+		count_drop(s, &s->counters.malformed, "not a request", l, &to->client);
+	}
+}
+
+static void receive(struct lan *l, const uint8_t *bytes, size_t len, const struct endpoint *from, const struct endpoint *to)
+{
+	struct natpmp_server *s = l->server;
+	const struct reply_to reply_to = { .lan = (uint16_t)(l - s->lans), .client = *from, .asked_ip = endpoint_ip32(to) };
+
+	if (!s->gateway)
+		return;
+	/* asked_ip is one of ours, or multicast and broadcast would be answered from it */
+	if (!netif_is_neighbour(&l->is, endpoint_ip32(from)) || netif_owns(&l->is, endpoint_ip32(from)) || from->port == 0 ||
+		!netif_owns(&l->is, reply_to.asked_ip))
+		count_drop(s, &s->counters.foreign, "not from a neighbour to this address", l, from);
+	else
+		serve(s, l, &reply_to, bytes, len);
+}
+
+static void readable(uv_poll_t *poll, int status, int events)
+{
+	struct lan *l = poll->data;
+	uint8_t buf[NATPMP_REQUEST_MAX + 1]; /* one more, so that a longer one is seen to be longer */
+
+	(void)status, (void)events;
+	for (int i = 0; i < BURST; i++) {
+		struct endpoint from, to;
+		unsigned ifindex;
+		const int n = net_receive(l->fd, buf, sizeof(buf), &from, &to, &ifindex);
+
+		if (n == -EAGAIN)
+			return;
+		if (n >= 0)
+			receive(l, buf, (size_t)n, &from, &to);
+	}
+}
+
+static void announce_due(uv_timer_t *timer)
+{
+	const struct endpoint everyone = endpoint_ipv4(NATPMP_ANNOUNCE_IP, NATPMP_ANNOUNCE_PORT);
+	struct natpmp_server *s = timer->data;
+	enum natpmp_result result;
+	uint8_t buf[NATPMP_ANSWER_MAX];
+	uint32_t ip;
+
+	if (natpmp_announcer_step(&s->announcer, clock_ms()) && gateway_address(s->gateway, &result, &ip) && result == NATPMP_SUCCESS)
+		for (size_t i = 0; i < s->count; i++)
+			send_from(&s->lans[i], s->lans[i].is.ip, &everyone, buf,
+				natpmp_encode_address(buf, result, gateway_epoch_s(s->gateway), ip));
+	if (s->announcer.left) {
+		const uint64_t now_ms = clock_ms();
+
+		uv_timer_start(timer, announce_due, s->announcer.wake_ms > now_ms ? s->announcer.wake_ms - now_ms : 0, 0);
+	}
+}
+
+static void announce(void *owner)
+{
+	struct natpmp_server *s = owner;
+
+	natpmp_announcer_start(&s->announcer, clock_ms());
+	uv_timer_start(&s->announcing, announce_due, 0, 0);
+}
+
+const struct gateway_callbacks natpmp_server_callbacks = { answer_later, announce };
+
+/* Bound to the interface, so that nobody else is served; not to its address, so that each of the router's answers. */
+static int open_lan(struct lan *l, uv_loop_t *loop)
+{
+	const struct sockaddr_in addr = { .sin_family = AF_INET, .sin_port = htons(NATPMP_PORT) };
+	CLEANUP(close_fd) int fd = socket(AF_INET, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	int err;
+
+	if (fd < 0)
+		return -errno;
+	if (setsockopt(fd, SOL_SOCKET, SO_BINDTODEVICE, l->is.name, (socklen_t)strlen(l->is.name)) < 0 ||
+		setsockopt(fd, IPPROTO_IP, IP_PKTINFO, &(int){ 1 }, sizeof(int)) < 0 ||
+		bind(fd, (const struct sockaddr *)&addr, sizeof(addr)) < 0)
+		return -errno;
+	err = uv_poll_init(loop, &l->poll, fd);
+	if (err < 0)
+		return err;
+	l->poll.data = l;
+	uv_poll_start(&l->poll, UV_READABLE, readable);
+	l->fd = fd;
+	fd = -1; /* handed over */
+	return 0;
+}
+
+int natpmp_server_open(struct natpmp_server **out, uv_loop_t *loop, const struct netif *lans, size_t count, const char **failed)
+{
+	struct natpmp_server *s = calloc(1, sizeof(*s) + count * sizeof(s->lans[0]));
+
+	if (!s)
+		return -ENOMEM;
+	uv_timer_init(loop, &s->announcing);
+	s->announcing.data = s;
+	s->handles = 1;
+	for (size_t i = 0; i < count; i++) {
+		int err;
+
+		s->lans[i] = (struct lan){ .server = s, .is = lans[i], .fd = -1 };
+		err = open_lan(&s->lans[i], loop);
+		if (err < 0) {
+			*failed = lans[i].name;
+			natpmp_server_close(s);
+			return err;
+		}
+		s->count++;
+		s->handles++;
+	}
+	*out = s;
+	return 0;
+}
+
+void natpmp_server_serve(struct natpmp_server *s, struct gateway *g)
+{
+	s->gateway = g;
+}
+
+const struct natpmp_counters *natpmp_server_counters(const struct natpmp_server *s)
+{
+	return &s->counters;
+}
+
+static void release(struct natpmp_server *s)
+{
+	if (--s->handles == 0)
+		free(s);
+}
+
+static void lan_closed(uv_handle_t *handle)
+{
+	release(((struct lan *)handle->data)->server);
+}
+
+static void timer_closed(uv_handle_t *handle)
+{
+	release(handle->data);
+}
+
+void natpmp_server_close(struct natpmp_server *s)
+{
+	if (!s || s->closed)
+		return;
+	s->closed = true;
+	for (size_t i = 0; i < s->count; i++) {
+		uv_close((uv_handle_t *)&s->lans[i].poll, lan_closed);
+		close(s->lans[i].fd);
+	}
+	uv_close((uv_handle_t *)&s->announcing, timer_closed);
+}

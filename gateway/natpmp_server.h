@@ -1,0 +1,32 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * natpmp_server - NAT-PMP on the LAN: a socket per served interface, and what comes in there.
+ *
+ * Serves only neighbours: whoever's address is a host of a subnet of the interface the
+ * datagram came in by. Answers leave from the address that was asked. Everything else is
+ * dropped and counted.
+ */
+#ifndef GATEWAY_NATPMP_SERVER_H
+#define GATEWAY_NATPMP_SERVER_H
+
+#include <uv.h>
+
+#include "gateway/gateway.h"
+
+struct natpmp_server;
+
+struct natpmp_counters {
+	uint64_t answered;
+	uint64_t malformed, foreign, unsupported_version, unsupported_opcode;
+};
+
+/* -EADDRINUSE when a LAN's port 5351 is taken: *failed is that interface. */
+int natpmp_server_open(struct natpmp_server **out, uv_loop_t *loop, const struct netif *lans, size_t count, const char **failed);
+/* Requests go to it from now on. */
+void natpmp_server_serve(struct natpmp_server *s, struct gateway *g);
+/* What gateway_callbacks want; owner is the natpmp_server. */
+extern const struct gateway_callbacks natpmp_server_callbacks;
+const struct natpmp_counters *natpmp_server_counters(const struct natpmp_server *s);
+void natpmp_server_close(struct natpmp_server *s); /* NULL is fine */
+
+#endif

@@ -1,0 +1,247 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "gateway/punch.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <sys/random.h>
+
+#include "sys/cleanup.h"
+#include "sys/clock.h"
+#include "sys/dial.h"
+#include "sys/log.h"
+#include "sys/net.h"
+#include "sys/udp.h"
+
+struct punch {
+	struct punch_config config;
+	struct hole hole;
+	uv_timer_t timer;
+	uint16_t port;
+	bool closed;
+	struct udp *udp;	   /* UDP */
+	int holder;		   /* TCP: the bound socket, else -1 */
+	struct dial *held, *fresh; /* TCP: the connection that holds, and the one that will take its place */
+};
+
+void punch_random(void *buf, size_t len)
+{
+	if (getrandom(buf, len, 0) != (ssize_t)len)
+		abort(); /* the kernel gives up to 256 bytes whole */
+}
+
+const struct hole *punch_hole(const struct punch *p)
+{
+	return &p->hole;
+}
+
+uint16_t punch_port(const struct punch *p)
+{
+	return p->port;
+}
+
+static void advance(struct punch *p);
+
+/* The connection that holds is dropped only now that another stands in its place. */
+static void established(void *owner, struct dial *d)
+{
+	struct punch *p = owner;
+
+	if (d == p->fresh) {
+		dial_close(p->held);
+		p->held = d;
+		p->fresh = NULL;
+	}
+}
+
+static void message(void *owner, struct dial *d, const uint8_t *bytes, size_t len)
+{
+	struct punch *p = owner;
+
+	if (hole_receive(&p->hole, dial_server(d), bytes, len, clock_ms()))
+		servers_note(p->config.servers, p->config.protocol, dial_server(d), true);
+	advance(p);
+}
+
+static void broken(void *owner, struct dial *d)
+{
+	struct punch *p = owner;
+	const struct endpoint server = *dial_server(d);
+
+	if (d == p->held)
+		p->held = NULL;
+	else
+		p->fresh = NULL;
+	dial_close(d);
+	hole_break(&p->hole, &server, clock_ms());
+	advance(p);
+}
+
+static const struct dial_callbacks dial_callbacks = { established, message, broken };
+
+static void ask_tcp(struct punch *p, const struct hole_step *step)
+{
+	struct endpoint local = p->config.local;
+	int err;
+
+	if (p->held && endpoint_equal(dial_server(p->held), &step->to)) {
+		dial_send(p->held, step->bytes, step->len);
+		return;
+	}
+	dial_close(p->fresh);
+	p->fresh = NULL;
+	local.port = p->port;
+	err = dial_open(&p->fresh, p->config.loop, &local, &step->to, &dial_callbacks, p);
+	if (err < 0)
+		hole_break(&p->hole, &step->to, clock_ms());
+	else
+		dial_send(p->fresh, step->bytes, step->len);
+}
+
+static void ask(struct punch *p, const struct hole_step *step)
+{
+	if (p->config.protocol == LEASE_TCP)
+		ask_tcp(p, step);
+	else
+		udp_send(p->udp, &step->to, step->bytes, step->len); /* a failure is a loss: the machine asks again */
+}
+
+static void fire(uv_timer_t *timer)
+{
+	advance(timer->data);
+}
+
+/* The connection on which a question was not answered is as good as gone. */
+static void hang_up(struct punch *p, const struct endpoint *server)
+{
+	if (p->held && endpoint_equal(dial_server(p->held), server)) {
+		dial_close(p->held);
+		p->held = NULL;
+	}
+	if (p->fresh && endpoint_equal(dial_server(p->fresh), server)) {
+		dial_close(p->fresh);
+		p->fresh = NULL;
+	}
+}
+
+static enum hole_action step_once(struct punch *p, struct hole_step *step)
+{
+	const struct endpoint asked = p->hole.asked;
+	const uint8_t failures = p->hole.failures;
+	size_t count;
+	const struct endpoint *list = servers_list(p->config.servers, p->config.protocol, &count);
+	const enum hole_action action = hole_step(&p->hole, list, count, clock_ms(), step);
+
+	if (p->hole.failures > failures) {
+		hang_up(p, &asked);
+		servers_note(p->config.servers, p->config.protocol, &asked, false);
+	}
+	return action;
+}
+
+static void advance(struct punch *p)
+{
+	struct hole_step step;
+	enum hole_action action;
+	uint64_t now_ms, wake_ms;
+
+	while (!p->closed && (action = step_once(p, &step)) != HOLE_WAIT) {
+		if (action == HOLE_SEND)
+			ask(p, &step);
+		else
+			p->config.event(p->config.owner, action, step.disagree);
+	}
+	if (p->closed)
+		return;
+	now_ms = clock_ms();
+	wake_ms = hole_wake_ms(&p->hole);
+	uv_timer_start(&p->timer, fire, wake_ms > now_ms ? wake_ms - now_ms : 0, 0);
+}
+
+static void received(void *owner, const struct endpoint *from, const uint8_t *bytes, size_t len)
+{
+	struct punch *p = owner;
+
+	if (!hole_receive(&p->hole, from, bytes, len, clock_ms()))
+		return; /* a stranger who came before the rule, or a late answer */
+	servers_note(p->config.servers, p->config.protocol, from, true);
+	advance(p);
+}
+
+static int open_port(struct punch *p)
+{
+	const struct punch_config *c = &p->config;
+	struct endpoint bound;
+	int err;
+
+	if (c->protocol == LEASE_UDP) {
+		err = udp_open(&p->udp, c->loop, &c->local, received, p);
+		if (err == 0)
+			p->port = udp_port(p->udp);
+		return err;
+	}
+	err = net_open(&p->holder, SOCK_STREAM, &c->local, NET_REUSE);
+	if (err == 0)
+		err = net_local(p->holder, &bound);
+	if (err == 0)
+		p->port = bound.port;
+	return err;
+}
+
+int punch_open(struct punch **out, const struct punch_config *config)
+{
+	struct punch *p = calloc(1, sizeof(*p));
+	int err;
+
+	if (!p)
+		return -ENOMEM;
+	p->config = *config;
+	p->holder = -1;
+	err = open_port(p);
+	if (err < 0) {
+		close_fd(&p->holder);
+		free(p);
+		return err;
+	}
+	hole_init(&p->hole,
+		&(struct hole_config){ .stream = config->protocol == LEASE_TCP,
+			.keepalive_ms = config->keepalive_ms,
+			.start = servers_start(config->servers, config->protocol),
+			.random = punch_random },
+		clock_ms());
+	uv_timer_init(config->loop, &p->timer);
+	p->timer.data = p;
+	uv_timer_start(&p->timer, fire, 0, 0);
+	*out = p;
+	return 0;
+}
+
+void punch_renew(struct punch *p)
+{
+	dial_close(p->held);
+	dial_close(p->fresh);
+	p->held = p->fresh = NULL;
+	punch_recheck(p);
+}
+
+void punch_recheck(struct punch *p)
+{
+	hole_recheck(&p->hole, clock_ms());
+	uv_timer_start(&p->timer, fire, 0, 0);
+}
+
+static void timer_closed(uv_handle_t *handle)
+{
+	free(handle->data);
+}
+
+void punch_close(struct punch *p)
+{
+	if (!p || p->closed)
+		return;
+	p->closed = true;
+	udp_close(p->udp);
+	dial_close(p->held);
+	dial_close(p->fresh);
+	close_fd(&p->holder);
+	uv_close((uv_handle_t *)&p->timer, timer_closed);
+}

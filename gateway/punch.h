@@ -1,0 +1,44 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * punch - a hole (lib/hole.h) with its sockets: does what the machine says, tells it what arrives.
+ *
+ * UDP: one socket on WAN:relay port, which asks and holds. TCP: a bound socket that holds
+ * the port for us, and the connections to STUN servers from the same port.
+ */
+#ifndef GATEWAY_PUNCH_H
+#define GATEWAY_PUNCH_H
+
+#include <uv.h>
+
+#include "gateway/servers.h"
+#include "lib/hole.h"
+
+struct punch;
+
+/* The hole's events: HOLE_OPENED, HOLE_CHANGED, HOLE_GONE, HOLE_SUSPECT. The callee may close the punch. */
+typedef void punch_event_fn(void *owner, enum hole_action event, bool disagree);
+
+struct punch_config {
+	uv_loop_t *loop;
+	struct servers *servers; /* borrowed, outlives the punch */
+	enum lease_protocol protocol;
+	struct endpoint local; /* port 0: any */
+	uint32_t keepalive_ms;
+	punch_event_fn *event;
+	void *owner;
+};
+
+/* -EADDRINUSE when the port is taken. */
+int punch_open(struct punch **out, const struct punch_config *config);
+const struct hole *punch_hole(const struct punch *p);
+uint16_t punch_port(const struct punch *p);
+/* Asks now: something suggests that the outer endpoint is another, or servers are known at last. */
+void punch_recheck(struct punch *p);
+/* The same by new connections: the old ones cannot live on, since the public address is another. */
+void punch_renew(struct punch *p);
+void punch_close(struct punch *p); /* NULL is fine */
+
+/* What the core's machines draw their transaction ids from: getrandom(2). */
+void punch_random(void *buf, size_t len);
+
+#endif
