@@ -49,9 +49,10 @@ static void forward(struct box *b, const struct verdict *v, uint64_t now_ms)
 
 	if (v->len == 0)
 		return;
+	/* One more when it is queued: the clock is cut to milliseconds, the delay is not to fall short. */
 	if (delay_ms == 0)
 		transmit(b, (int)v->to, v->bytes, v->len);
-	else if (queue_push(b->queue, now_ms + delay_ms, (int)v->to, v->bytes, v->len) < 0)
+	else if (queue_push(b->queue, now_ms + delay_ms + 1, (int)v->to, v->bytes, v->len) < 0)
 		nat_count(b->nat, REASON_QUEUE_FULL);
 }
 

@@ -199,15 +199,18 @@ def _write(values):
 
 
 def _quiet_kernel(generated_link_local):
-    """Sysctls of a fresh namespace: addresses usable at once, no source checks."""
+    """Sysctls of a fresh namespace: addresses usable at once, no source checks, no limit on ICMP errors."""
+    _write({"ipv4/icmp_ratelimit": "0"})
     for where in ["all", "default"]:
         _write({f"ipv4/conf/{where}/rp_filter": "0", f"ipv4/conf/{where}/accept_redirects": "0",
                 f"ipv4/conf/{where}/send_redirects": "0"})
         if os.path.exists("/proc/sys/net/ipv6"):
             _write({f"ipv6/conf/{where}/accept_dad": "0", f"ipv6/conf/{where}/dad_transmits": "0",
                     f"ipv6/conf/{where}/accept_ra": "0", f"ipv6/conf/{where}/router_solicitations": "0"})
-    if os.path.exists("/proc/sys/net/ipv6") and not generated_link_local:
-        _write({"ipv6/conf/default/addr_gen_mode": "1"})
+    if os.path.exists("/proc/sys/net/ipv6"):
+        _write({"ipv6/icmp/ratelimit": "0"})
+        if not generated_link_local:
+            _write({"ipv6/conf/default/addr_gen_mode": "1"})
 
 
 def _forward():
