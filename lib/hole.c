@@ -10,6 +10,7 @@
 static const struct transaction_timing timing = { .rto_ms = 500, .rc = 3, .rm = 2, .stream_ms = 4000 };
 
 #define SLOWEST_MS	  30000 /* between questions of a lost hole */
+#define ROUNDS_MAX	  5	/* 1000 ms << 5: slower than the slowest */
 #define LOST_AFTER	  2	/* failures in a row */
 #define DISAGREEMENTS_MAX 4	/* then the NAT maps by destination */
 #define BROKEN_MAX	  10	/* 500 ms << 10: about eight minutes, longer than any keepalive */
@@ -51,7 +52,6 @@ static void lose(struct hole *h)
 /* Every server has its turn at once; a whole round without an answer slows down, 1 s, 2 s, … 30 s. */
 static void fail(struct hole *h, size_t servers, uint64_t now_ms)
 {
-	const uint32_t round = servers ? h->failures / (uint32_t)servers : 0;
 	uint32_t wait_ms = 0;
 
 	if (h->failures < UINT8_MAX)
@@ -62,8 +62,10 @@ static void fail(struct hole *h, size_t servers, uint64_t now_ms)
 		h->event = HOLE_SUSPECT;
 	if (h->failures >= LOST_AFTER)
 		lose(h);
-	if (servers && h->failures % servers == 0)
-		wait_ms = round < 5 ? 1000u << round : SLOWEST_MS;
+	if (++h->tried >= servers) {
+		h->tried = 0;
+		wait_ms = h->rounds < ROUNDS_MAX ? 1000u << h->rounds++ : SLOWEST_MS;
+	}
 	ask_at(h, now_ms + wait_ms);
 }
 
@@ -165,6 +167,8 @@ static void answered(struct hole *h, const struct endpoint *outer, uint64_t now_
 	if (rtt_ms)
 		h->rtt_ms = rtt_ms;
 	h->failures = 0;
+	h->tried = 0;
+	h->rounds = 0;
 	h->answered_ms = now_ms;
 	if (h->state != HOLE_OPEN) {
 		learn(h, outer, HOLE_OPENED, now_ms);

@@ -48,6 +48,8 @@ struct hole {
 	uint64_t next_ms;	    /* when to ask, if not asking */
 	uint32_t turn;		    /* index of the server to ask, modulo their number */
 	uint8_t failures;	    /* in a row */
+	uint32_t tried;		    /* servers of this round that failed */
+	uint8_t rounds;		    /* in a row in which every server failed */
 	uint8_t disagreements;	    /* in a row */
 	uint8_t broken;		    /* connections that broke soon, in a row */
 	struct endpoint candidate;  /* an outer endpoint that waits for a second answer */

@@ -531,6 +531,25 @@ static void refused_connections_slow_down(void **state)
 	}
 }
 
+/* 255 failures are no multiple of 2 or 4 servers: the counter once stuck there, and with it the waiting. */
+static void a_day_without_a_line_asks_no_faster_than_its_first_hour(void **state)
+{
+	struct world w;
+
+	(void)state;
+	for (int stream = 0; stream < 2; stream++) {
+		for (size_t servers = 1; servers <= 4; servers++) {
+			world_open(&w, servers, stream);
+			for (size_t i = 0; i < 4; i++)
+				w.servers[i].mood = stream ? REFUSING : DEAD;
+			run_for(&w, 24 * HOUR_MS);
+			w.sent = 0;
+			run_for(&w, HOUR_MS);
+			assert_in_range(w.sent / (stream ? 1 : 3), 60 * servers, 121 * servers);
+		}
+	}
+}
+
 static void a_machine_that_slept_checks_its_hole_at_once(void **state)
 {
 	struct world w;
@@ -605,6 +624,7 @@ int main(void)
 		T(a_server_that_hangs_up_after_each_answer_is_not_asked_each_second),
 		T(a_connection_that_breaks_is_made_again_soon),
 		T(refused_connections_slow_down),
+		T(a_day_without_a_line_asks_no_faster_than_its_first_hour),
 		T(a_machine_that_slept_checks_its_hole_at_once),
 		T(a_day_of_30_percent_loss_keeps_the_hole_open),
 		T(changes_are_found_under_loss_and_none_is_invented),
