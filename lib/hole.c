@@ -11,7 +11,7 @@ static const struct transaction_timing timing = { .rto_ms = 500, .rc = 3, .rm = 
 
 #define SLOWEST_MS	  30000 /* between questions of a lost hole */
 #define ROUNDS_MAX	  5	/* 1000 ms << 5: slower than the slowest */
-#define LOST_AFTER	  2	/* failures in a row */
+#define LOST_AFTER	  2	/* failures in a row at least */
 #define DISAGREEMENTS_MAX 4	/* then the NAT maps by destination */
 #define BROKEN_MAX	  10	/* 500 ms << 10: about eight minutes, longer than any keepalive */
 
@@ -60,12 +60,12 @@ static void fail(struct hole *h, size_t servers, uint64_t now_ms)
 	h->candidate = (struct endpoint){ 0 };
 	if (h->state == HOLE_OPEN)
 		h->event = HOLE_SUSPECT;
-	if (h->failures >= LOST_AFTER)
-		lose(h);
 	if (++h->tried >= servers) {
 		h->tried = 0;
 		wait_ms = h->rounds < ROUNDS_MAX ? 1000u << h->rounds++ : SLOWEST_MS;
 	}
+	if (h->rounds > 0 && h->failures >= LOST_AFTER)
+		lose(h);
 	ask_at(h, now_ms + wait_ms);
 }
 

@@ -7,7 +7,7 @@
  *
  *	           answer                  answer differs, a second says the same
  *	PUNCHING ─────────→ OPEN ⟲ ────────────────────────→ OPEN (changed)
- *	    ↑ next server    │ every server silent twice over, or answers that never agree
+ *	    ↑ next server    │ every server silent (one alone: twice), or answers that never agree
  *	    └── on failure   ↓
  *	                   LOST ⟲ asks on, ever slower, until answered → OPEN
  *

@@ -322,6 +322,21 @@ static void a_silent_line_loses_the_hole_and_its_return_opens_it(void **state)
 	}
 }
 
+static void a_hole_is_not_lost_while_one_server_was_not_asked(void **state)
+{
+	struct world w;
+
+	(void)state;
+	for (int stream = 0; stream < 2; stream++) {
+		world_open(&w, 4, stream);
+		w.servers[0].mood = w.servers[1].mood = w.servers[2].mood = DEAD;
+		run_for(&w, 5 * MINUTE_MS);
+		assert_int_equal(w.told[HOLE_SUSPECT], 3);
+		assert_int_equal(w.told[HOLE_GONE], 0);
+		assert_int_equal(w.hole.state, HOLE_OPEN);
+	}
+}
+
 /* Servers' operators do not want each lost line to knock every second. */
 static void a_round_of_silence_slows_down(void **state)
 {
@@ -614,6 +629,7 @@ int main(void)
 		T(one_lying_server_among_several_changes_nothing),
 		T(answers_that_never_agree_lose_the_hole),
 		T(a_silent_line_loses_the_hole_and_its_return_opens_it),
+		T(a_hole_is_not_lost_while_one_server_was_not_asked),
 		T(a_round_of_silence_slows_down),
 		T(what_is_no_answer_is_ignored),
 		T(an_answer_of_no_use_fails_over),
