@@ -57,7 +57,6 @@ static void fail(struct hole *h, size_t servers, uint64_t now_ms)
 	if (h->failures < UINT8_MAX)
 		h->failures++;
 	h->turn++;
-	h->candidate = (struct endpoint){ 0 };
 	if (h->state == HOLE_OPEN)
 		h->event = HOLE_SUSPECT;
 	if (++h->tried >= servers) {

@@ -266,6 +266,21 @@ static void one_server_alone_is_believed_when_it_says_it_twice(void **state)
 	assert_true(endpoint_equal(&w.hole.outer, &w.outer));
 }
 
+static void a_dead_second_server_does_not_hide_a_change(void **state)
+{
+	struct world w;
+
+	(void)state;
+	world_open(&w, 2, false);
+	w.servers[1].mood = DEAD;
+	w.outer.port = 50002;
+	run_for(&w, KEEPALIVE_MS + 2500 + 2 * RTT_MS);
+	assert_int_equal(w.told[HOLE_CHANGED], 1);
+	assert_int_equal(w.hole.outer.port, 50002);
+	run_for(&w, HOUR_MS);
+	assert_int_equal(w.told[HOLE_GONE], 0);
+}
+
 static void one_lying_server_among_several_changes_nothing(void **state)
 {
 	struct world w;
@@ -626,6 +641,7 @@ int main(void)
 		T(a_keepalive_is_asked_each_interval_and_the_first_comes_early),
 		T(a_change_is_believed_when_a_second_server_says_the_same),
 		T(one_server_alone_is_believed_when_it_says_it_twice),
+		T(a_dead_second_server_does_not_hide_a_change),
 		T(one_lying_server_among_several_changes_nothing),
 		T(answers_that_never_agree_lose_the_hole),
 		T(a_silent_line_loses_the_hole_and_its_return_opens_it),
