@@ -204,6 +204,8 @@ void hole_break(struct hole *h, const struct endpoint *server, uint64_t now_ms)
 		transaction_abort(&h->question, now_ms);
 		return;
 	}
+	if (h->failures > 0)
+		return; /* what broke held nothing, and the next question has its time */
 	/* A server that hangs up after each answer is not asked each second. */
 	if (now_ms - h->answered_ms >= h->config.keepalive_ms)
 		h->broken = 0;

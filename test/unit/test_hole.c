@@ -545,6 +545,22 @@ static void a_connection_that_breaks_is_made_again_soon(void **state)
 	assert_int_equal(w.hole.state, HOLE_OPEN);
 }
 
+/* It takes the connection, says nothing, and closes it when the question was given up. */
+static void a_server_that_hangs_up_late_is_not_asked_at_once(void **state)
+{
+	struct world w;
+
+	(void)state;
+	world_new(&w, 1, true);
+	w.servers[0].mood = DEAD;
+	for (unsigned second = 0; second < 600; second++) {
+		run_for(&w, 1000);
+		if (!w.hole.asking)
+			hole_break(&w.hole, &w.servers[0].at, w.sim.now_ms);
+	}
+	assert_true(w.sent <= 600 / 34 + 6);
+}
+
 static void refused_connections_slow_down(void **state)
 {
 	struct world w;
@@ -655,6 +671,7 @@ int main(void)
 		T(the_server_list_may_shrink_at_any_time),
 		T(a_server_that_hangs_up_after_each_answer_is_not_asked_each_second),
 		T(a_connection_that_breaks_is_made_again_soon),
+		T(a_server_that_hangs_up_late_is_not_asked_at_once),
 		T(refused_connections_slow_down),
 		T(a_day_without_a_line_asks_no_faster_than_its_first_hour),
 		T(a_machine_that_slept_checks_its_hole_at_once),
