@@ -168,7 +168,9 @@ static void answered(struct hole *h, const struct endpoint *outer, uint64_t now_
 	h->failures = 0;
 	h->tried = 0;
 	h->rounds = 0;
-	h->answered_ms = now_ms;
+	if (!h->unproven)
+		h->broken = 0;
+	h->unproven = false;
 	if (h->state != HOLE_OPEN) {
 		learn(h, outer, HOLE_OPENED, now_ms);
 	} else if (endpoint_equal(&h->outer, outer)) {
@@ -198,8 +200,11 @@ bool hole_receive(struct hole *h, const struct endpoint *from, const void *bytes
 
 void hole_break(struct hole *h, const struct endpoint *server, uint64_t now_ms)
 {
+	uint64_t again_ms;
+
 	if (!endpoint_equal(server, &h->asked))
 		return;
+	h->unproven = true;
 	if (h->asking) {
 		transaction_abort(&h->question, now_ms);
 		return;
@@ -207,11 +212,9 @@ void hole_break(struct hole *h, const struct endpoint *server, uint64_t now_ms)
 	if (h->failures > 0)
 		return; /* what broke held nothing, and the next question has its time */
 	/* A server that hangs up after each answer is not asked each second. */
-	if (now_ms - h->answered_ms >= h->config.keepalive_ms)
-		h->broken = 0;
-	else if (h->broken < BROKEN_MAX)
+	if (h->broken < BROKEN_MAX)
 		h->broken++;
-	const uint64_t again_ms = now_ms + (h->broken ? 500u << h->broken : 0);
+	again_ms = now_ms + (500u << h->broken);
 	if (again_ms < h->next_ms)
 		h->next_ms = again_ms;
 }

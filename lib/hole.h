@@ -51,10 +51,10 @@ struct hole {
 	uint32_t tried;		    /* servers of this round that failed */
 	uint8_t rounds;		    /* in a row in which every server failed */
 	uint8_t disagreements;	    /* in a row */
-	uint8_t broken;		    /* connections that broke soon, in a row */
+	uint8_t broken;		    /* connections that broke before a second answer, in a row */
+	bool unproven;		    /* the connection gave no second answer yet */
 	struct endpoint candidate;  /* an outer endpoint that waits for a second answer */
 	uint8_t event;		    /* enum hole_action to be told, or HOLE_WAIT */
-	uint64_t answered_ms;
 	uint8_t message[STUN_HEADER_LEN]; /* no FINGERPRINT: there are servers that fall silent at it */
 };
 

@@ -545,6 +545,24 @@ static void a_connection_that_breaks_is_made_again_soon(void **state)
 	assert_int_equal(w.hole.state, HOLE_OPEN);
 }
 
+static void connections_that_break_now_and_then_are_always_made_again_soon(void **state)
+{
+	struct world w;
+
+	(void)state;
+	world_open(&w, 1, true);
+	for (unsigned hour = 0; hour < 100; hour++) {
+		uint64_t broke_ms;
+
+		run_for(&w, HOUR_MS);
+		while (w.hole.asking || hole_wake_ms(&w.hole) < w.sim.now_ms + 15000)
+			run_for(&w, 1000);
+		broke_ms = w.sim.now_ms;
+		hole_break(&w.hole, &w.servers[0].at, broke_ms);
+		assert_in_range(hole_wake_ms(&w.hole) - broke_ms, 0, 2000);
+	}
+}
+
 /* It takes the connection, says nothing, and closes it when the question was given up. */
 static void a_server_that_hangs_up_late_is_not_asked_at_once(void **state)
 {
@@ -671,6 +689,7 @@ int main(void)
 		T(the_server_list_may_shrink_at_any_time),
 		T(a_server_that_hangs_up_after_each_answer_is_not_asked_each_second),
 		T(a_connection_that_breaks_is_made_again_soon),
+		T(connections_that_break_now_and_then_are_always_made_again_soon),
 		T(a_server_that_hangs_up_late_is_not_asked_at_once),
 		T(refused_connections_slow_down),
 		T(a_day_without_a_line_asks_no_faster_than_its_first_hour),
