@@ -122,16 +122,21 @@ enum hole_action hole_step(struct hole *h, const struct endpoint *servers, size_
 	}
 }
 
-/* Keepalives spread over the interval: the first comes early by chance, then the phase stays. */
+/*
+ * Keepalives spread over the interval: what makes many holes ask at one moment (they
+ * open, or are all rechecked) is followed by a shorter rest, then the phase stays.
+ */
 static void rest(struct hole *h, uint64_t now_ms)
 {
 	const uint32_t full = h->config.keepalive_ms;
 
-	ask_at(h, now_ms + (h->event == HOLE_OPENED ? full / 2 + random_below(h, full / 2) : full));
+	ask_at(h, now_ms + full - (h->spread ? random_below(h, full / 2) : 0));
+	h->spread = false;
 }
 
 static void learn(struct hole *h, const struct endpoint *outer, enum hole_action event, uint64_t now_ms)
 {
+	h->spread |= h->state != HOLE_OPEN;
 	h->outer = *outer;
 	h->state = HOLE_OPEN;
 	h->event = (uint8_t)event;
@@ -221,6 +226,8 @@ void hole_break(struct hole *h, const struct endpoint *server, uint64_t now_ms)
 
 void hole_recheck(struct hole *h, uint64_t now_ms)
 {
-	if (!h->asking && now_ms < h->next_ms)
-		h->next_ms = now_ms;
+	if (h->asking || now_ms >= h->next_ms)
+		return;
+	h->next_ms = now_ms;
+	h->spread = true;
 }

@@ -46,6 +46,7 @@ struct hole {
 	bool asking;
 	struct transaction question;
 	uint64_t next_ms;	    /* when to ask, if not asking */
+	bool spread;		    /* the next rest is shorter by chance */
 	uint32_t turn;		    /* index of the server to ask, modulo their number */
 	uint8_t failures;	    /* in a row */
 	uint32_t tried;		    /* servers of this round that failed */

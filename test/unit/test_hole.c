@@ -486,6 +486,31 @@ static void a_recheck_asks_now(void **state)
 	assert_int_equal(w.sent, 2);
 }
 
+/* Else ten thousand holes would ask at one moment from then on, each keepalive. */
+static void holes_rechecked_together_spread_again(void **state)
+{
+	unsigned quarters[4] = { 0 };
+
+	(void)state;
+	for (uint32_t seed = 0; seed < 200; seed++) {
+		struct world w;
+		uint64_t rest_ms;
+
+		world_open(&w, 2, false);
+		sim_seed(seed);
+		w.outer.port += seed % 2; /* a change, or none */
+		hole_recheck(&w.hole, w.sim.now_ms);
+		run_for(&w, RTT_MS * (1 + seed % 2));
+		rest_ms = hole_wake_ms(&w.hole) - w.sim.now_ms;
+		assert_in_range(rest_ms, KEEPALIVE_MS / 2, KEEPALIVE_MS);
+		quarters[(rest_ms - KEEPALIVE_MS / 2) * 4 / (KEEPALIVE_MS / 2 + 1)]++;
+		run_for(&w, rest_ms + RTT_MS);
+		assert_int_equal(hole_wake_ms(&w.hole) - w.sim.now_ms, KEEPALIVE_MS);
+	}
+	for (size_t i = 0; i < 4; i++)
+		assert_in_range(quarters[i], 25, 75);
+}
+
 static void a_hole_without_servers_waits_for_some(void **state)
 {
 	struct world w;
@@ -685,6 +710,7 @@ int main(void)
 		T(an_answer_of_no_use_fails_over),
 		T(a_question_carries_a_new_id_and_its_repetition_the_same),
 		T(a_recheck_asks_now),
+		T(holes_rechecked_together_spread_again),
 		T(a_hole_without_servers_waits_for_some),
 		T(the_server_list_may_shrink_at_any_time),
 		T(a_server_that_hangs_up_after_each_answer_is_not_asked_each_second),
