@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "server/counts.h"
+
+#include <assert.h>
+#include <inttypes.h>
+#include <stdio.h>
+
+static const char *const names[COUNT_KINDS] = {
+	[COUNT_ANSWERED] = "answered",
+	[COUNT_BAD_REQUEST] = "bad-request",
+	[COUNT_UNKNOWN_ATTRIBUTE] = "unknown-attribute",
+	[COUNT_NOT_STUN] = "not-stun",
+	[COUNT_NOT_REQUEST] = "not-request",
+	[COUNT_UNKNOWN_METHOD] = "unknown-method",
+	[COUNT_SEND_FAILED] = "send-failed",
+	[COUNT_TCP_ACCEPTED] = "tcp-accepted",
+	[COUNT_TCP_ACCEPT_FAILED] = "tcp-accept-failed",
+	[COUNT_TCP_REFUSED] = "tcp-refused",
+	[COUNT_TCP_REFUSED_SOURCE] = "tcp-refused-source",
+	[COUNT_TCP_NOT_STUN] = "tcp-not-stun",
+	[COUNT_TCP_IDLE] = "tcp-idle",
+	[COUNT_TCP_SLOW] = "tcp-slow",
+};
+
+static_assert(COUNT_KINDS * (sizeof("unknown-attribute= ") + 20) <= COUNTS_TEXT_MAX, "the longest line fits");
+
+const char *counts_text(const struct counts *counts, char buf[COUNTS_TEXT_MAX])
+{
+	size_t used = 0;
+
+	for (size_t i = 0; i < COUNT_KINDS; i++)
+		used += (size_t)snprintf(buf + used, COUNTS_TEXT_MAX - used, "%s%s=%" PRIu64, i ? " " : "", names[i],
+			counts->of[i]);
+	return buf;
+}
