@@ -172,7 +172,8 @@ static void put_padding(struct reply *r)
 	len = (uint16_t)((v.bytes.len < room ? v.bytes.len : room) & ~(size_t)3);
 	write_u16(&r->b.w, STUN_PADDING);
 	write_u16(&r->b.w, len);
-	write_zeros(&r->b.w, len); /* not the question's bytes: a forged sender's victim gets nothing of the forger's choice */
+	/* Not the question's bytes: a forged sender's victim gets nothing of the forger's choice. */
+	write_zeros(&r->b.w, len);
 	if (r->b.w.overrun)
 		r->b.w = before;
 }

@@ -1,0 +1,214 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "server/config.h"
+
+#include <errno.h>
+#include <pwd.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "sys/log.h"
+#include "sys/options.h"
+
+static int ip_read(struct endpoint *out, enum endpoint_family family, const char *text)
+{
+	static const uint8_t unspecified[16];
+	struct endpoint e;
+
+	if (endpoint_parse_ip(&e, text, 0) < 0 || e.family != family || memcmp(e.ip, unspecified, endpoint_ip_len(&e)) == 0)
+		return -EINVAL;
+	*out = e;
+	return 0;
+}
+
+/* PUBLIC[/LOCAL] */
+static int address_read(struct config_address *out, enum endpoint_family family, const char *value)
+{
+	char text[2 * ENDPOINT_TEXT_MAX];
+	struct config_address a;
+	char *slash;
+
+	if (strlen(value) >= sizeof(text))
+		return -EINVAL;
+	strcpy(text, value);
+	slash = strchr(text, '/');
+	if (slash)
+		*slash = '\0';
+	if (ip_read(&a.public, family, text) < 0 || ip_read(&a.local, family, slash ? slash + 1 : text) < 0)
+		return -EINVAL;
+	*out = a;
+	return 0;
+}
+
+static int family_read(struct config_family *f, enum endpoint_family family, const char *value, const char **why)
+{
+	struct config_address a;
+
+	*why = family == ENDPOINT_IPV4 ? "an IPv4 address, or PUBLIC/LOCAL" : "an IPv6 address, or PUBLIC/LOCAL";
+	if (address_read(&a, family, value) < 0)
+		return -EINVAL;
+	*why = "given at most twice";
+	if (f->count == SITE_ADDRESSES)
+		return -EINVAL;
+	*why = "another address than the first";
+	for (size_t i = 0; i < f->count; i++)
+		if (endpoint_same_ip(&f->addresses[i].public, &a.public) || endpoint_same_ip(&f->addresses[i].local, &a.local))
+			return -EINVAL;
+	f->addresses[f->count++] = a;
+	return 0;
+}
+
+static int ipv4_read(void *config, const char *value, const char **why)
+{
+	return family_read(&((struct config *)config)->ipv4, ENDPOINT_IPV4, value, why);
+}
+
+static int ipv6_read(void *config, const char *value, const char **why)
+{
+	return family_read(&((struct config *)config)->ipv6, ENDPOINT_IPV6, value, why);
+}
+
+/* A port in decimal digits; *end is where it stops. 0 when it is none. */
+static uint16_t port_read(const char *text, const char **end)
+{
+	unsigned long v = 0;
+
+	for (*end = text; **end >= '0' && **end <= '9' && v <= 65535; (*end)++)
+		v = 10 * v + (unsigned long)(**end - '0');
+	return v <= 65535 ? (uint16_t)v : 0;
+}
+
+static int ports_read(void *config, const char *value, const char **why)
+{
+	struct config *c = config;
+	uint16_t ports[SITE_PORTS] = { 0 };
+	size_t count = 1;
+	const char *end;
+
+	*why = "a port or two different ones, as P1,P2";
+	ports[0] = port_read(value, &end);
+	if (*end == ',') {
+		ports[1] = port_read(end + 1, &end);
+		count = 2;
+	}
+	if (*end || ports[0] == 0 || ports[count - 1] == 0 || (count == 2 && ports[0] == ports[1]))
+		return -EINVAL;
+	memcpy(c->ports, ports, sizeof(ports));
+	c->port_count = count;
+	return 0;
+}
+
+static int user_read(void *config, const char *value, const char **why)
+{
+	struct config *c = config;
+	const struct passwd *user = getpwnam(value);
+
+	*why = "a user of this system";
+	if (!user)
+		return -EINVAL;
+	c->drop_user = true;
+	c->user = value;
+	c->uid = user->pw_uid;
+	c->gid = user->pw_gid;
+	return 0;
+}
+
+static int log_level_read(void *config, const char *value, const char **why)
+{
+	struct config *c = config;
+
+	*why = "error, warn, info or debug";
+	c->log_level = log_level_parse(value);
+	return c->log_level < 0 ? -EINVAL : 0;
+}
+
+static int log_target_read(void *config, const char *value, const char **why)
+{
+	struct config *c = config;
+
+	*why = "stderr or syslog";
+	c->log_target = log_target_parse(value);
+	return c->log_target < 0 ? -EINVAL : 0;
+}
+
+static const struct option_row rows[] = {
+	{ .name = "ipv4", .kind = OPTION_READ, .argument = "PUBLIC[/LOCAL]", .read = ipv4_read,
+		.help = "An IPv4 address of this host, LOCAL where a 1:1 NAT stands before it; once or twice" },
+	{ .name = "ipv6", .kind = OPTION_READ, .argument = "PUBLIC[/LOCAL]", .read = ipv6_read,
+		.help = "An IPv6 address, likewise" },
+	{ .name = "ports", .kind = OPTION_READ, .argument = "P1[,P2]", .read = ports_read, .fallback = "3478,3479",
+		.help = "Ports served; with one there is no CHANGE-REQUEST of the port" },
+	{ .name = "no-tcp", .kind = OPTION_FLAG, .offset = offsetof(struct config, no_tcp), .help = "Serve UDP only" },
+	{ .name = "tcp-max", .kind = OPTION_U32, .offset = offsetof(struct config, tcp_max), .min = 1, .max = 1000000,
+		.fallback = "4096", .argument = "N", .help = "TCP connections at a time" },
+	{ .name = "tcp-max-per-address", .kind = OPTION_U32, .offset = offsetof(struct config, tcp_max_per_address), .min = 1,
+		.max = 1000000, .fallback = "256", .argument = "N", .help = "of one client address (IPv6: of one /64)" },
+	{ .name = "tcp-idle", .kind = OPTION_U32, .offset = offsetof(struct config, tcp_idle_s), .min = 1, .max = 86400,
+		.fallback = "300", .argument = "SECONDS", .help = "until a TCP connection without a request is closed" },
+	{ .name = "user", .kind = OPTION_READ, .argument = "NAME", .read = user_read,
+		.help = "Whom to become once the ports are bound" },
+	{ .name = "log-level", .kind = OPTION_READ, .argument = "LEVEL", .read = log_level_read, .fallback = "info",
+		.help = "error, warn, info or debug" },
+	{ .name = "log-target", .kind = OPTION_READ, .argument = "TARGET", .read = log_target_read, .fallback = "stderr",
+		.help = "stderr or syslog" },
+	OPTIONS_END,
+};
+
+static const struct options options = {
+	.program = "stunway-server",
+	.usage = "[options]",
+	.about = "STUN server for RFC 8489, 5780 and 3489, over UDP and TCP. Without any address it serves plain\n"
+		 "Binding on the first port of every local address.",
+	.rows = rows,
+};
+
+static struct place place_of(const struct config_family *f, const struct config *config)
+{
+	struct place p = { 0 };
+
+	for (size_t i = 0; i < f->count; i++) {
+		for (size_t k = 0; k < config->port_count; k++) {
+			p.site.origin[i][k] = f->addresses[i].public;
+			p.site.origin[i][k].port = config->ports[k];
+			p.local[i][k] = f->addresses[i].local;
+			p.local[i][k].port = config->ports[k];
+		}
+	}
+	return p;
+}
+
+static struct place place_any(enum endpoint_family family, uint16_t port)
+{
+	return (struct place){ .any = true, .local = { { { .family = (uint8_t)family, .port = port } } } };
+}
+
+size_t config_places(const struct config *config, struct place out[PLACES])
+{
+	size_t n = 0;
+
+	if (config->ipv4.count == 0 && config->ipv6.count == 0) {
+		out[n++] = place_any(ENDPOINT_IPV4, config->ports[0]);
+		out[n++] = place_any(ENDPOINT_IPV6, config->ports[0]);
+		return n;
+	}
+	if (config->ipv4.count > 0)
+		out[n++] = place_of(&config->ipv4, config);
+	if (config->ipv6.count > 0)
+		out[n++] = place_of(&config->ipv6, config);
+	return n;
+}
+
+int config_read(struct config *config, int argc, char **argv)
+{
+	int operand, err;
+
+	*config = (struct config){ 0 };
+	err = options_read(&options, config, argc, argv, &operand);
+	if (err != 0)
+		return err;
+	if (operand < argc) {
+		fprintf(stderr, "stunway-server: '%s': takes no operand; see --help\n", argv[operand]);
+		return -EINVAL;
+	}
+	return 0;
+}

@@ -1,0 +1,54 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* config - what the command line says, checked: addresses, ports, limits, log, user. */
+#ifndef SERVER_CONFIG_H
+#define SERVER_CONFIG_H
+
+#include <stdbool.h>
+#include <sys/types.h>
+
+#include "lib/endpoint.h"
+#include "server/answer.h"
+
+/* An address of this host: what clients send to, and what is bound (the same without a NAT in between). */
+struct config_address {
+	struct endpoint public, local; /* without ports */
+};
+
+struct config_family {
+	struct config_address addresses[SITE_ADDRESSES];
+	size_t count;
+};
+
+struct config {
+	struct config_family ipv4, ipv6;
+	uint16_t ports[SITE_PORTS];
+	size_t port_count;
+	bool no_tcp;
+	uint32_t tcp_max, tcp_max_per_address, tcp_idle_s;
+	bool drop_user; /* become uid and gid once bound */
+	const char *user;
+	uid_t uid;
+	gid_t gid;
+	int log_level, log_target;
+};
+
+/* 0: go on. 1: --help or --version was printed. -EINVAL: said on stderr. */
+int config_read(struct config *config, int argc, char **argv);
+
+/*
+ * The sockets of one address family, as they are to be bound. Without any address
+ * in the configuration: one socket per family for every local address (any), which
+ * has no site: what is answered depends on the address asked.
+ */
+struct place {
+	struct site site;
+	struct endpoint local[SITE_ADDRESSES][SITE_PORTS]; /* family NONE: no socket */
+	bool any;
+};
+
+#define PLACES 2
+
+/* Fills out and returns how many: IPv4's before IPv6's. */
+size_t config_places(const struct config *config, struct place out[PLACES]);
+
+#endif

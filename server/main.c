@@ -1,0 +1,240 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * stunway-server: STUN for those who want to know what their NAT does.
+ *
+ *	command line -> config -> places -> udp, tcp <-> answer_to
+ *
+ * One thread, one loop. All sockets are bound before any is announced, and the
+ * user is dropped in between.
+ */
+#include <errno.h>
+#include <grp.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/signalfd.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "server/bind.h"
+#include "server/config.h"
+#include "server/counts.h"
+#include "server/loop.h"
+#include "server/tcp.h"
+#include "server/udp.h"
+#include "sys/clock.h"
+#include "sys/log.h"
+
+enum { EXIT_DONE = 0, EXIT_FAILED = 1, EXIT_USAGE = 2, EXIT_PERMISSION = 4 };
+
+struct server {
+	struct watch signals; /* first: on_signal finds its owner by it */
+	struct config config;
+	struct counts counts;
+	struct loop loop;
+	struct place places[PLACES];
+	size_t place_count;
+	struct udp *udp[PLACES];
+	struct tcp *tcp; /* NULL with --no-tcp */
+	bool stop;
+};
+
+static void log_counts(const struct server *s)
+{
+	char text[COUNTS_TEXT_MAX];
+
+	log_info("counts %s", counts_text(&s->counts, text));
+}
+
+static void on_signal(struct watch *w, uint32_t events)
+{
+	struct server *s = (struct server *)w;
+	struct signalfd_siginfo info;
+
+	(void)events;
+	if (read(w->fd, &info, sizeof(info)) != sizeof(info))
+		return;
+	if (info.ssi_signo == SIGUSR1)
+		log_counts(s);
+	else
+		s->stop = true;
+}
+
+static int signals_watch(struct server *s)
+{
+	sigset_t set;
+
+	sigemptyset(&set);
+	sigaddset(&set, SIGTERM);
+	sigaddset(&set, SIGINT);
+	sigaddset(&set, SIGUSR1);
+	sigprocmask(SIG_BLOCK, &set, NULL);
+	s->signals = (struct watch){ .ready = on_signal, .fd = signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC) };
+	return s->signals.fd < 0 ? -errno : loop_add(&s->loop, &s->signals, EPOLLIN);
+}
+
+/* Every connection is a descriptor, and the sockets and the loop a few more. */
+static void descriptors_allow(uint32_t connections)
+{
+	const rlim_t want = (rlim_t)connections + 64;
+	struct rlimit limit;
+
+	if (getrlimit(RLIMIT_NOFILE, &limit) < 0 || limit.rlim_cur >= want)
+		return;
+	if (limit.rlim_max < want) /* allowed to root only */
+		setrlimit(RLIMIT_NOFILE, &(struct rlimit){ want, want });
+	getrlimit(RLIMIT_NOFILE, &limit);
+	limit.rlim_cur = limit.rlim_max < want ? limit.rlim_max : want;
+	setrlimit(RLIMIT_NOFILE, &limit);
+	if (limit.rlim_cur < want)
+		log_warn("fewer descriptors than --tcp-max needs: allowed=%llu needed=%llu",
+			(unsigned long long)limit.rlim_cur, (unsigned long long)want);
+}
+
+/* Calls do_it for each socket of a place. The first error, after all were tried. */
+static int each_socket(struct server *s, const struct place *p,
+	int (*do_it)(struct server *s, const struct place *p, unsigned address, unsigned port))
+{
+	int err = 0;
+
+	for (unsigned i = 0; i < SITE_ADDRESSES * SITE_PORTS; i++) {
+		const unsigned address = i / SITE_PORTS, port = i % SITE_PORTS;
+		const int e = p->local[address][port].family == ENDPOINT_NONE ? 0 : do_it(s, p, address, port);
+
+		err = err < 0 ? err : e;
+	}
+	return err;
+}
+
+static int listen_one(struct server *s, const struct place *p, unsigned address, unsigned port)
+{
+	return tcp_listen(s->tcp, p, address, port);
+}
+
+/* A kernel without IPv6 is no reason to refuse the service nobody asked to be on IPv6. */
+static bool unavailable(const struct place *p)
+{
+	int fd;
+
+	if (!p->any || p->local[0][0].family != ENDPOINT_IPV6)
+		return false;
+	fd = socket(AF_INET6, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	if (fd < 0)
+		return true;
+	close(fd);
+	return false;
+}
+
+static int sockets_open(struct server *s)
+{
+	const struct tcp_settings tcp = { .loop = &s->loop, .counts = &s->counts, .max = s->config.tcp_max,
+		.max_per_source = s->config.tcp_max_per_address, .idle_ms = s->config.tcp_idle_s * 1000 };
+	int err = s->config.no_tcp ? 0 : tcp_new(&s->tcp, &tcp);
+
+	if (err < 0)
+		return err;
+	s->place_count = config_places(&s->config, s->places);
+	if (unavailable(&s->places[s->place_count - 1]))
+		s->place_count--;
+	for (size_t i = 0; i < s->place_count; i++) {
+		int e = udp_new(&s->udp[i], &s->places[i], &s->loop, &s->counts);
+
+		err = err < 0 ? err : e;
+		e = s->tcp ? each_socket(s, &s->places[i], listen_one) : 0;
+		err = err < 0 ? err : e;
+	}
+	return err;
+}
+
+static int user_drop(const struct config *c)
+{
+	if (!c->drop_user)
+		return 0;
+	if (initgroups(c->user, c->gid) < 0 || setgid(c->gid) < 0 || setuid(c->uid) < 0) {
+		const int err = -errno;
+
+		log_error("cannot become user %s: %s", c->user, strerror(-err));
+		return err;
+	}
+	return 0;
+}
+
+/* "listening udp 203.0.113.1:3478", and what is bound where that is another. */
+static void announce(int type, const struct place *p, unsigned address, unsigned port)
+{
+	const struct endpoint *local = &p->local[address][port];
+	const struct endpoint *public = p->any ? local : &p->site.origin[address][port];
+	char a[ENDPOINT_TEXT_MAX], b[ENDPOINT_TEXT_MAX];
+
+	if (endpoint_equal(public, local))
+		log_info("listening %s %s", bind_type_text(type), endpoint_text(local, a));
+	else
+		log_info("listening %s %s local=%s", bind_type_text(type), endpoint_text(public, a), endpoint_text(local, b));
+}
+
+static int announce_one(struct server *s, const struct place *p, unsigned address, unsigned port)
+{
+	announce(SOCK_DGRAM, p, address, port);
+	if (s->tcp)
+		announce(SOCK_STREAM, p, address, port);
+	return 0;
+}
+
+static int start(struct server *s)
+{
+	int err;
+
+	descriptors_allow(s->config.no_tcp ? 0 : s->config.tcp_max);
+	err = loop_open(&s->loop);
+	if (err == 0)
+		err = signals_watch(s);
+	if (err == 0)
+		err = sockets_open(s);
+	if (err == 0)
+		err = user_drop(&s->config);
+	for (size_t i = 0; err == 0 && i < s->place_count; i++)
+		each_socket(s, &s->places[i], announce_one);
+	return err;
+}
+
+static int serve(struct server *s)
+{
+	int err = 0;
+
+	while (!s->stop && err == 0)
+		err = loop_turn(&s->loop, s->tcp ? tcp_tick(s->tcp, clock_ms()) : -1);
+	log_counts(s);
+	return err;
+}
+
+static void finish(struct server *s)
+{
+	for (size_t i = 0; i < PLACES; i++)
+		udp_free(s->udp[i]);
+	tcp_free(s->tcp);
+	if (s->signals.fd >= 0)
+		close(s->signals.fd);
+	loop_close(&s->loop);
+}
+
+static int exit_code(int err)
+{
+	if (err == 0)
+		return EXIT_DONE;
+	return err == -EACCES || err == -EPERM ? EXIT_PERMISSION : EXIT_FAILED;
+}
+
+int main(int argc, char **argv)
+{
+	struct server s = { .signals.fd = -1, .loop.fd = -1 };
+	int err = config_read(&s.config, argc, argv);
+
+	if (err != 0)
+		return err < 0 ? EXIT_USAGE : EXIT_DONE;
+	log_setup("stunway-server", (enum log_target)s.config.log_target, (enum log_level)s.config.log_level);
+	err = start(&s);
+	if (err == 0)
+		err = serve(&s);
+	finish(&s);
+	return exit_code(err);
+}
