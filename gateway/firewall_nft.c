@@ -46,7 +46,7 @@ static const char skeleton[] =
 	"		meta l4proto . ip saddr . th sport @servers return\n"
 	"		meta l4proto tcp tcp flags & (fin|syn|rst|ack) != syn return\n"
 	"		meta l4proto . th dport @inbound ct mark set ct mark & 0x%08x | 0x%08x\n"
-	"		dnat ip to meta l4proto . th dport map @inbound\n"
+	"		meta l4proto { tcp, udp } dnat ip to meta l4proto . th dport map @inbound\n"
 	"	}\n"
 	"	chain postrouting {\n"
 	"		type nat hook postrouting priority srcnat - 5; policy accept;\n"
@@ -54,7 +54,7 @@ static const char skeleton[] =
 	"	}\n"
 	"	chain leave {\n"
 	"		meta l4proto . ip daddr . th dport @servers return\n"
-	"		masquerade to :meta l4proto . ip saddr . th sport map @outbound\n"
+	"		meta l4proto { tcp, udp } masquerade to :meta l4proto . ip saddr . th sport map @outbound\n"
 	"	}\n"
 	"}\n";
 
