@@ -1,0 +1,187 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""A home line for the gateway's tests: the laboratory with STUN server and gateway, and what stands at its ends."""
+import os
+import re
+import socket
+import struct
+import threading
+import time
+
+from lab.topology import Lab, ROOT
+
+PUBLIC, ROUTER = "203.0.113.1", "192.168.1.1"
+STUN, STUN_OTHER, STUN2 = "198.51.100.1", "198.51.100.2", "198.51.100.11"
+LAN1, LAN2, STRANGER, STRANGER2 = "192.168.1.10", "192.168.1.11", "192.0.2.66", "192.0.2.77"
+UDP, TCP = 1, 2  # NAT-PMP's opcodes
+ACCEPT = ["--accept-chain", "inet filter forward"]
+# Full cone, and the outer port is never the inner one.
+FULL_CONE = {"mapping": "ei", "filtering": "ei", "ports": "random"}
+
+
+class Home(Lab):
+    """Lab with a dual-address STUN server; gateway() starts the gateway in the router."""
+
+    def __init__(self, nat=None, **options):
+        super().__init__(nat=FULL_CONE if nat is None else nat, **options)
+        self.gateways = 0
+
+    def up(self):
+        super().up()
+        try:
+            self.stun = self.spawn("stun", [self.program("server"), "--ipv4", STUN, "--ipv4", STUN_OTHER],
+                                   ready=f"listening tcp {STUN_OTHER}:3479")
+        except BaseException:
+            self.down()
+            raise
+
+    def program(self, name):
+        return os.path.join(self.build, f"stunway-{name}")
+
+    def gateway(self, *more, stun=(STUN,), accept=True, ready="line UDP: public address", **spawn):
+        argv = [self.program("gateway"), "--wan", "wan", "--lan", "lan", "--log-level", "debug"]
+        for server in stun:
+            argv += ["--stun", server]
+        return self.spawn("router", argv + (ACCEPT if accept else []) + list(more), ready=ready, **spawn)
+
+    def pmp(self, role="lan1", **options):
+        return Pmp(self, role, **options)
+
+    def ruleset(self):
+        return self.nft("router", "list ruleset")
+
+    def elements(self, name):
+        """A map's elements as {key: value}, without spaces."""
+        text = self.nft("router", f"list map inet stunway {name}")
+        match = re.search(r"elements = \{(.*?)\}", text, re.S)
+        pairs = match.group(1).split(",") if match else []
+        return dict("".join(p.split()).split(":", 1) for p in pairs)
+
+
+class Answer:
+    """A NAT-PMP answer, taken apart."""
+
+    def __init__(self, data, source):
+        self.data, self.source = data, source
+        self.version, self.opcode, self.result, self.epoch = struct.unpack("!BBHI", data[:8])
+        self.address = socket.inet_ntoa(data[8:12]) if len(data) == 12 else None
+        if len(data) == 16:
+            self.internal, self.outer, self.lifetime = struct.unpack("!HHI", data[8:16])
+
+
+class Pmp:
+    """A NAT-PMP client on a LAN host that says just what it is told to."""
+
+    def __init__(self, lab, role="lan1", bind=None, gateway=ROUTER):
+        self.gateway = gateway
+        self.socket = lab.socket(role)
+        if bind:
+            self.socket.bind((bind, 0))
+
+    def send(self, data):
+        self.socket.sendto(data, (self.gateway, 5351))
+
+    def receive(self, timeout=5):
+        """An Answer, None when none comes."""
+        self.socket.settimeout(timeout)
+        try:
+            return Answer(*self.socket.recvfrom(2048))
+        except TimeoutError:
+            return None
+
+    def raw(self, data, timeout=5):
+        self.send(data)
+        return self.receive(timeout)
+
+    def address(self, timeout=5):
+        return self.raw(b"\0\0", timeout)
+
+    def map(self, opcode, port, lifetime=3600, timeout=10, wish=0):
+        return self.raw(struct.pack("!BBHHHI", 0, opcode, 0, port, wish, lifetime), timeout)
+
+    def silent_after(self, data):
+        """Whether a datagram draws no answer: the next question's answer is the first that comes."""
+        self.send(data)
+        self.send(b"\0\x63")  # an opcode that is echoed
+        return self.receive().opcode == 0x80 | 0x63
+
+
+class Echo:
+    """An application on a LAN host: echoes what arrives on a port, UDP and TCP, and remembers from whom."""
+
+    def __init__(self, lab, role, port):
+        self.seen = []
+        self.udp = lab.socket(role, socket.AF_INET, socket.SOCK_DGRAM, timeout=None)
+        self.udp.bind(("", port))
+        self.listener = lab.socket(role, socket.AF_INET, socket.SOCK_STREAM, timeout=None)
+        self.listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        self.listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        self.listener.bind(("", port))
+        self.listener.listen(8)
+        for body in [self._udp, self._tcp]:
+            threading.Thread(target=body, daemon=True).start()
+
+    def _udp(self):
+        try:
+            while True:
+                data, peer = self.udp.recvfrom(2048)
+                self.seen.append(("udp", data, peer[0]))
+                self.udp.sendto(b"echo " + data, peer)
+        except OSError:
+            pass  # closed: the laboratory ends
+
+    def _tcp(self):
+        try:
+            while True:
+                s, peer = self.listener.accept()
+                with s:
+                    s.settimeout(5)
+                    data = s.recv(2048)
+                    self.seen.append(("tcp", data, peer[0]))
+                    s.sendall(b"echo " + data)
+        except OSError:
+            pass
+
+
+def knock_udp(lab, endpoint, data=b"hello", role="stranger", timeout=1.0, tries=3, s=None):
+    """What a stranger gets back for a datagram to an outer endpoint; None for silence."""
+    s = s or lab.socket(role)
+    s.settimeout(timeout)
+    for _ in range(tries):
+        s.sendto(data, endpoint)
+        try:
+            answer, source = s.recvfrom(2048)
+        except TimeoutError:
+            continue
+        except ConnectionRefusedError:
+            return None
+        assert source == endpoint, f"answer from {source}, not {endpoint}"
+        return answer
+    return None
+
+
+def knock_tcp(lab, endpoint, data=b"hello", role="stranger", timeout=3.0):
+    """What a stranger gets back over a connection to an outer endpoint; None when he is not let in."""
+    s = lab.socket(role, socket.AF_INET, socket.SOCK_STREAM, timeout=timeout)
+    try:
+        s.connect(endpoint)
+        s.sendall(data)
+        return s.recv(2048)
+    except (TimeoutError, OSError):
+        return None
+    finally:
+        s.close()
+
+
+def eventually(check, timeout=10.0, what="it"):
+    """Calls check() until it gives something true, and returns that."""
+    deadline = time.monotonic() + timeout
+    while True:
+        value = check()
+        if value:
+            return value
+        if time.monotonic() > deadline:
+            raise AssertionError(f"{what} did not happen within {timeout} s")
+        time.sleep(0.05)
+
+
+__all__ = [name for name in dir() if not name.startswith("_")] + ["ROOT"]
