@@ -22,7 +22,7 @@
 #define ACCEPT_PAUSE_MS 100
 #define READ_MAX	4096  /* bytes of one connection before the others have their turn */
 #define BATCH_MAX	16384
-#define KERNEL_BUFFER	16384 /* a message is short: megabytes per connection would only serve an attacker */
+#define KERNEL_BUFFER	4096  /* a message is short: megabytes per connection would only serve an attacker */
 
 struct listener {
 	struct watch watch;
