@@ -95,9 +95,7 @@ enum hole_action hole_step(struct hole *h, const struct endpoint *servers, size_
 		if (h->event != HOLE_WAIT) {
 			const enum hole_action told = (enum hole_action)h->event;
 
-			step->disagree = h->disagreements >= DISAGREEMENTS_MAX;
-			if (told == HOLE_GONE)
-				h->disagreements = 0;
+			step->disagree = h->torn;
 			h->event = HOLE_WAIT;
 			return told;
 		}
@@ -141,6 +139,7 @@ static void learn(struct hole *h, const struct endpoint *outer, enum hole_action
 	h->state = HOLE_OPEN;
 	h->event = (uint8_t)event;
 	h->disagreements = 0;
+	h->torn = false;
 	h->candidate = (struct endpoint){ 0 };
 	rest(h, now_ms);
 }
@@ -149,19 +148,22 @@ static void learn(struct hole *h, const struct endpoint *outer, enum hole_action
 static void deviate(struct hole *h, const struct endpoint *outer, uint64_t now_ms)
 {
 	if (endpoint_equal(&h->candidate, outer)) {
-		learn(h, outer, HOLE_CHANGED, now_ms);
+		learn(h, outer, h->state == HOLE_OPEN ? HOLE_CHANGED : HOLE_OPENED, now_ms);
 		return;
 	}
 	h->candidate = *outer;
-	h->event = HOLE_SUSPECT;
-	if (++h->disagreements >= DISAGREEMENTS_MAX) {
-		lose(h);
-		h->candidate = (struct endpoint){ 0 };
-		ask_at(h, now_ms + SLOWEST_MS);
+	h->turn++;
+	if (h->state == HOLE_OPEN)
+		h->event = HOLE_SUSPECT;
+	if (++h->disagreements < DISAGREEMENTS_MAX) {
+		ask_at(h, now_ms);
 		return;
 	}
-	h->turn++;
-	ask_at(h, now_ms);
+	lose(h);
+	h->torn = true;
+	h->disagreements = DISAGREEMENTS_MAX - 2; /* two more questions each time */
+	h->candidate = (struct endpoint){ 0 };
+	ask_at(h, now_ms + SLOWEST_MS);
 }
 
 static void answered(struct hole *h, const struct endpoint *outer, uint64_t now_ms)
@@ -176,9 +178,9 @@ static void answered(struct hole *h, const struct endpoint *outer, uint64_t now_
 	if (!h->unproven)
 		h->broken = 0;
 	h->unproven = false;
-	if (h->state != HOLE_OPEN) {
+	if (h->state != HOLE_OPEN && !h->torn) {
 		learn(h, outer, HOLE_OPENED, now_ms);
-	} else if (endpoint_equal(&h->outer, outer)) {
+	} else if (h->state == HOLE_OPEN && endpoint_equal(&h->outer, outer)) {
 		h->candidate = (struct endpoint){ 0 };
 		h->disagreements = 0;
 		rest(h, now_ms);

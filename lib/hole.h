@@ -10,6 +10,7 @@
  *	    ↑ next server    │ every server silent (one alone: twice), or answers that never agree
  *	    └── on failure   ↓
  *	                   LOST ⟲ asks on, ever slower, until answered → OPEN
+ *	                          (after disagreement: until two answers agree)
  *
  * No I/O: the caller owns a socket (UDP) or connections from one local port (TCP), does
  * what hole_step says, and tells what arrives. Over TCP, "send to" means: on the open
@@ -52,6 +53,7 @@ struct hole {
 	uint32_t tried;		    /* servers of this round that failed */
 	uint8_t rounds;		    /* in a row in which every server failed */
 	uint8_t disagreements;	    /* in a row */
+	bool torn;		    /* LOST by disagreement */
 	uint8_t broken;		    /* connections that broke before a second answer, in a row */
 	bool unproven;		    /* the connection gave no second answer yet */
 	struct endpoint candidate;  /* an outer endpoint that waits for a second answer */

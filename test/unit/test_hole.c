@@ -312,6 +312,28 @@ static void answers_that_never_agree_lose_the_hole(void **state)
 	assert_true(w.sent <= 4);
 }
 
+static void a_hole_lost_by_disagreement_opens_when_two_answers_agree(void **state)
+{
+	struct world w;
+
+	(void)state;
+	world_open(&w, 2, false);
+	while (w.sim.now_ms < 1000000 + HOUR_MS) {
+		w.outer.port++;
+		run_for(&w, RTT_MS);
+	}
+	assert_int_equal(w.told[HOLE_GONE], 1); /* and does not flap */
+	assert_int_equal(w.told[HOLE_OPENED] + w.told[HOLE_CHANGED], 0);
+	assert_true(w.sent <= 4 + 2 * 120);
+	run_for(&w, 31000);
+	assert_int_equal(w.told[HOLE_OPENED], 1);
+	assert_true(endpoint_equal(&w.hole.outer, &w.outer));
+	w.servers[0].mood = w.servers[1].mood = DEAD;
+	run_for(&w, MINUTE_MS);
+	assert_int_equal(w.told[HOLE_GONE], 2);
+	assert_false(w.disagree); /* this time it is silence */
+}
+
 static void a_silent_line_loses_the_hole_and_its_return_opens_it(void **state)
 {
 	struct world w;
@@ -703,6 +725,7 @@ int main(void)
 		T(a_dead_second_server_does_not_hide_a_change),
 		T(one_lying_server_among_several_changes_nothing),
 		T(answers_that_never_agree_lose_the_hole),
+		T(a_hole_lost_by_disagreement_opens_when_two_answers_agree),
 		T(a_silent_line_loses_the_hole_and_its_return_opens_it),
 		T(a_hole_is_not_lost_while_one_server_was_not_asked),
 		T(a_round_of_silence_slows_down),
