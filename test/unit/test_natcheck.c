@@ -1,0 +1,441 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The checking client behind a NAT of RFC 4787, before servers of RFC 5780:
+ *
+ *	slot 0 ─┐        ┌ outer port by mapping      a:3478 a:3479 ┐ one server,
+ *	slot 1 ─┴─ NAT ──┴ lets in by filtering  ───  b:3478 b:3479 ┘ a its first address
+ */
+#include "test/unit/test.h"
+
+#include "lib/natcheck.h"
+#include "test/sim/sim.h"
+
+#define EI  NAT_ENDPOINT_INDEPENDENT
+#define AD  NAT_ADDRESS_DEPENDENT
+#define APD NAT_ADDRESS_AND_PORT_DEPENDENT
+
+#define RTT_MS 60
+
+struct binding {
+	unsigned slot;
+	struct endpoint to; /* as much of the destination as the mapping depends on */
+	uint16_t outer_port;
+	struct endpoint sent[16]; /* destinations, for the filter */
+	size_t sent_count;
+};
+
+struct nat {
+	enum nat_behavior mapping, filtering;
+	struct binding bindings[16];
+	size_t count;
+};
+
+/* What the behavior looks at in an endpoint. */
+static struct endpoint seen(enum nat_behavior b, const struct endpoint *e)
+{
+	struct endpoint s = *e;
+
+	if (b != APD)
+		s.port = 0;
+	return b == EI ? (struct endpoint){ 0 } : s;
+}
+
+static struct endpoint nat_out(struct nat *n, unsigned slot, const struct endpoint *to)
+{
+	const struct endpoint key = seen(n->mapping, to);
+	struct binding *b = n->bindings;
+
+	while (b < n->bindings + n->count && (b->slot != slot || !endpoint_equal(&b->to, &key)))
+		b++;
+	if (b == n->bindings + n->count) {
+		assert_true(n->count < 16);
+		*b = (struct binding){ .slot = slot, .to = key, .outer_port = (uint16_t)(40000 + n->count++) };
+	}
+	b->sent[b->sent_count++ % 16] = *to;
+	return endpoint_ipv4(0xcb007109u, b->outer_port);
+}
+
+/* The slot behind an outer port, -1 when the filter drops what comes from there. */
+static int nat_in(const struct nat *n, uint16_t outer_port, const struct endpoint *from)
+{
+	const struct binding *b = &n->bindings[outer_port - 40000];
+	const struct endpoint who = seen(n->filtering, from);
+
+	for (size_t i = 0; i < b->sent_count && i < 16; i++) {
+		const struct endpoint opened = seen(n->filtering, &b->sent[i]);
+
+		if (endpoint_equal(&opened, &who))
+			return (int)b->slot;
+	}
+	return -1;
+}
+
+enum mood {
+	GOOD,	     /* RFC 5780 */
+	ONE_ADDRESS, /* RFC 8489 and no more: refuses CHANGE-REQUEST with 420 */
+	CLASSIC,     /* RFC 3489: MAPPED-ADDRESS and CHANGED-ADDRESS */
+	SAME_IP,     /* lies: OTHER-ADDRESS is another port of its one address */
+	FALSE_OTHER, /* lies: nobody lives at its OTHER-ADDRESS, not even for CHANGE-REQUEST */
+	DEAF,	     /* has two addresses, and answers CHANGE-REQUEST from the one asked */
+	REFUSING,    /* has two addresses, and refuses CHANGE-REQUEST */
+	DEAD,
+};
+
+struct server {
+	struct endpoint first, other;
+	enum mood mood;
+};
+
+struct world {
+	struct sim sim;
+	struct nat nat;
+	struct server servers[NATCHECK_SERVERS];
+	size_t count;
+	struct natcheck check;
+	unsigned sent, slot_sent[2];
+};
+
+static bool has_second_address(const struct server *s)
+{
+	return s->mood == GOOD || s->mood == CLASSIC || s->mood == DEAF || s->mood == REFUSING;
+}
+
+/* Whether this is one of the server's two or four endpoints. */
+static bool lives_at(const struct server *s, const struct endpoint *e)
+{
+	const bool port = e->port == s->first.port || e->port == s->other.port;
+
+	if (endpoint_same_ip(e, &s->first))
+		return port;
+	return endpoint_same_ip(e, &s->other) && port && has_second_address(s);
+}
+
+static struct endpoint turned(const struct server *s, const struct endpoint *e, uint32_t change)
+{
+	struct endpoint t = *e;
+
+	if (change & STUN_CHANGE_IP)
+		memcpy(t.ip, endpoint_same_ip(e, &s->first) ? s->other.ip : s->first.ip, sizeof(t.ip));
+	if (change & STUN_CHANGE_PORT)
+		t.port = e->port == s->first.port ? s->other.port : s->first.port;
+	return t;
+}
+
+static size_t answer(const struct server *s, uint8_t buf[256], const struct natcheck_step *q, const struct endpoint *mapped)
+{
+	const struct endpoint other = turned(s, &q->to, s->mood == SAME_IP ? STUN_CHANGE_PORT : STUN_CHANGE_IP | STUN_CHANGE_PORT);
+	struct stun_message m;
+	struct stun_builder b;
+
+	if (s->mood != CLASSIC)
+		return sim_answer(buf, q->bytes, q->len, mapped, s->mood == ONE_ADDRESS ? NULL : &other);
+	assert_int_equal(stun_decode(&m, q->bytes, q->len), 0);
+	stun_begin(&b, buf, 256, STUN_SUCCESS, STUN_BINDING, m.id);
+	stun_put_endpoint(&b, STUN_MAPPED_ADDRESS, mapped);
+	stun_put_endpoint(&b, STUN_SOURCE_ADDRESS, &q->to);
+	stun_put_endpoint(&b, STUN_CHANGED_ADDRESS, &other);
+	return stun_end(&b);
+}
+
+static void serve(struct world *w, const struct server *s, const struct natcheck_step *q, const struct endpoint *outer)
+{
+	struct endpoint from = q->to;
+	struct stun_value change = { .u32 = 0 };
+	struct stun_message m;
+	uint8_t buf[256];
+	size_t len;
+	int slot;
+
+	assert_int_equal(stun_decode(&m, q->bytes, q->len), 0);
+	if (stun_get(&m, STUN_CHANGE_REQUEST, &change) < 0)
+		change.u32 = 0;
+	if (s->mood == DEAD || (s->mood == FALSE_OTHER && change.u32))
+		return;
+	if (change.u32 && (s->mood == REFUSING || s->mood == ONE_ADDRESS)) {
+		len = sim_refusal(buf, q->bytes, q->len, 420);
+	} else {
+		len = answer(s, buf, q, outer);
+		from = turned(s, &q->to, s->mood == DEAF ? 0 : change.u32);
+	}
+	slot = w->check.stream ? 0 : nat_in(&w->nat, outer->port, &from);
+	if (slot >= 0)
+		sim_put(&w->sim, RTT_MS, (unsigned)slot, &from, buf, len);
+}
+
+static void send_out(struct world *w, const struct natcheck_step *q)
+{
+	const struct endpoint outer = nat_out(&w->nat, q->slot, &q->to);
+
+	w->sent++;
+	w->slot_sent[q->slot]++;
+	if (sim_lost(&w->sim))
+		return;
+	for (size_t i = 0; i < w->count; i++) {
+		if (!lives_at(&w->servers[i], &q->to))
+			continue;
+		serve(w, &w->servers[i], q, &outer);
+		return;
+	}
+}
+
+/* count servers at 192.0.2.1, .11, .21 …, the second address of each at .2, .12, .22. */
+static void world_new(struct world *w, enum nat_behavior mapping, enum nat_behavior filtering, size_t count)
+{
+	*w = (struct world){ .nat = { .mapping = mapping, .filtering = filtering }, .count = count };
+	w->sim.now_ms = 500000;
+	for (size_t i = 0; i < NATCHECK_SERVERS; i++)
+		w->servers[i] = (struct server){ .first = endpoint_ipv4(0xc0000201u + 10 * (uint32_t)i, 3478),
+			.other = endpoint_ipv4(0xc0000202u + 10 * (uint32_t)i, 3479) };
+}
+
+static void world_run(struct world *w, bool stream)
+{
+	const uint64_t begin_ms = w->sim.now_ms;
+	struct endpoint servers[NATCHECK_SERVERS];
+	enum natcheck_action action;
+	struct natcheck_step step;
+	struct sim_packet p;
+
+	for (size_t i = 0; i < NATCHECK_SERVERS; i++)
+		servers[i] = w->servers[i].first;
+	natcheck_init(&w->check, stream, servers, w->count, sim_random, w->sim.now_ms);
+	for (;;) {
+		uint64_t wake_ms;
+
+		for (unsigned steps = 0; (action = natcheck_step(&w->check, w->sim.now_ms, &step)) == NATCHECK_SEND; steps++) {
+			assert_true(steps < 10);
+			send_out(w, &step);
+		}
+		if (action == NATCHECK_DONE)
+			break;
+		wake_ms = natcheck_wake_ms(&w->check);
+		assert_true(wake_ms > w->sim.now_ms);
+		w->sim.now_ms = sim_wake_ms(&w->sim) < wake_ms ? sim_wake_ms(&w->sim) : wake_ms;
+		while (sim_take(&w->sim, &p))
+			natcheck_receive(&w->check, p.slot, &p.from, p.bytes, p.len, w->sim.now_ms);
+	}
+	assert_true(w->check.done);
+	assert_true(natcheck_wake_ms(&w->check) == UINT64_MAX);
+	assert_int_equal(natcheck_step(&w->check, w->sim.now_ms, &step), NATCHECK_DONE);
+	assert_true(w->sim.now_ms - begin_ms <= 40000);
+}
+
+static void each_nat_of_rfc4787_is_told_rfc5780_section_4(void **state)
+{
+	struct world w;
+
+	(void)state;
+	sim_seed(1);
+	for (unsigned mapping = EI; mapping <= APD; mapping++) {
+		for (unsigned filtering = EI; filtering <= APD; filtering++) {
+			for (unsigned classic = 0; classic < 2; classic++) {
+				world_new(&w, (enum nat_behavior)mapping, (enum nat_behavior)filtering, 1);
+				w.servers[0].mood = classic ? CLASSIC : GOOD;
+				world_run(&w, false);
+				assert_int_equal(w.check.mapping, mapping);
+				assert_int_equal(w.check.filtering, filtering);
+				assert_false(w.check.alone);
+			}
+		}
+	}
+}
+
+/* Loss may leave a question open; it must not turn one behavior into another. */
+static void a_fifth_of_all_packets_lost_makes_few_verdicts_unknown_and_hardly_one_wrong(void **state)
+{
+	unsigned wrong = 0, unknown = 0, total = 0;
+
+	(void)state;
+	for (uint32_t seed = 0; seed < 100; seed++) {
+		for (unsigned n = 0; n < 9; n++) {
+			struct world w;
+
+			sim_seed(seed * 100 + n);
+			world_new(&w, (enum nat_behavior)(EI + n / 3), (enum nat_behavior)(EI + n % 3), 2);
+			w.sim.loss = 20;
+			world_run(&w, false);
+			total += 2;
+			unknown += (w.check.mapping == NAT_UNKNOWN) + (w.check.filtering == NAT_UNKNOWN);
+			wrong += w.check.mapping != NAT_UNKNOWN && w.check.mapping != w.nat.mapping;
+			wrong += w.check.filtering != NAT_UNKNOWN && w.check.filtering != w.nat.filtering;
+		}
+	}
+	assert_true(unknown < total * 3 / 100);
+	assert_true(wrong < total / 100);
+}
+
+static void over_tcp_the_mapping_is_told_and_filtering_is_not_asked(void **state)
+{
+	struct world w;
+
+	(void)state;
+	sim_seed(1);
+	for (unsigned mapping = EI; mapping <= APD; mapping++) {
+		world_new(&w, (enum nat_behavior)mapping, APD, 1);
+		world_run(&w, true);
+		assert_int_equal(w.check.mapping, mapping);
+		assert_int_equal(w.check.filtering, NAT_UNKNOWN);
+		assert_int_equal(w.slot_sent[1], 0);
+		assert_int_equal(w.sent, 3); /* each once */
+	}
+}
+
+static void one_server_with_one_address_knows_nothing(void **state)
+{
+	const enum mood moods[] = { ONE_ADDRESS, SAME_IP };
+	struct world w;
+
+	(void)state;
+	sim_seed(1);
+	for (size_t i = 0; i < 2; i++) {
+		world_new(&w, EI, EI, 1);
+		w.servers[0].mood = moods[i];
+		world_run(&w, false);
+		assert_true(w.check.alone);
+		assert_int_equal(w.check.mapping, NAT_UNKNOWN);
+		assert_int_equal(w.check.filtering, NAT_UNKNOWN);
+	}
+}
+
+static void a_second_server_tells_the_mapping(void **state)
+{
+	struct world w;
+
+	(void)state;
+	sim_seed(1);
+	for (int stream = 0; stream < 2; stream++) {
+		for (unsigned mapping = EI; mapping <= APD; mapping++) {
+			world_new(&w, (enum nat_behavior)mapping, APD, 2);
+			w.servers[0].mood = w.servers[1].mood = ONE_ADDRESS;
+			world_run(&w, stream);
+			assert_false(w.check.alone);
+			assert_int_equal(w.check.mapping == EI, mapping == EI);
+			assert_int_not_equal(w.check.mapping, NAT_UNKNOWN);
+			assert_int_equal(w.check.filtering, NAT_UNKNOWN);
+		}
+	}
+}
+
+static void a_dead_server_hands_over_to_the_next(void **state)
+{
+	struct world w;
+
+	(void)state;
+	sim_seed(1);
+	for (int stream = 0; stream < 2; stream++) {
+		world_new(&w, EI, AD, 3);
+		w.servers[0].mood = w.servers[1].mood = DEAD;
+		world_run(&w, stream);
+		assert_int_equal(w.check.mapping, EI);
+		assert_int_equal(w.check.filtering, stream ? NAT_UNKNOWN : AD);
+	}
+}
+
+static void without_any_answer_nothing_is_known(void **state)
+{
+	struct world w;
+
+	(void)state;
+	sim_seed(1);
+	for (int stream = 0; stream < 2; stream++) {
+		for (size_t count = 1; count <= 4; count++) {
+			world_new(&w, EI, EI, count);
+			w.servers[0].mood = w.servers[1].mood = w.servers[2].mood = w.servers[3].mood = DEAD;
+			world_run(&w, stream);
+			assert_int_equal(w.check.mapping, NAT_UNKNOWN);
+			assert_int_equal(w.check.filtering, NAT_UNKNOWN);
+		}
+	}
+}
+
+static void a_refused_change_request_is_no_silence(void **state)
+{
+	struct world w;
+
+	(void)state;
+	sim_seed(1);
+	world_new(&w, EI, EI, 1);
+	w.servers[0].mood = REFUSING;
+	world_run(&w, false);
+	assert_int_equal(w.check.mapping, EI);
+	assert_int_equal(w.check.filtering, NAT_UNKNOWN);
+}
+
+static void a_connection_that_breaks_goes_on_with_the_next_server(void **state)
+{
+	struct world w;
+	struct natcheck_step step;
+	struct endpoint servers[2];
+
+	(void)state;
+	world_new(&w, EI, EI, 2);
+	servers[0] = w.servers[0].first;
+	servers[1] = w.servers[1].first;
+	natcheck_init(&w.check, true, servers, 2, sim_random, 1000);
+	assert_int_equal(natcheck_step(&w.check, 1000, &step), NATCHECK_SEND);
+	assert_true(endpoint_equal(&step.to, &servers[0]));
+	natcheck_break(&w.check, &servers[1], 1010); /* not asked */
+	assert_int_equal(natcheck_step(&w.check, 1010, &step), NATCHECK_WAIT);
+	natcheck_break(&w.check, &servers[0], 1020);
+	assert_int_equal(natcheck_step(&w.check, 1020, &step), NATCHECK_SEND);
+	assert_true(endpoint_equal(&step.to, &servers[1]));
+	natcheck_break(&w.check, &servers[1], 1030);
+	assert_int_equal(natcheck_step(&w.check, 1030, &step), NATCHECK_DONE);
+	assert_int_equal(w.check.mapping, NAT_UNKNOWN);
+}
+
+static void what_is_no_answer_is_ignored(void **state)
+{
+	struct world w;
+	struct natcheck_step step;
+	struct endpoint elsewhere, outer = endpoint_ipv4(0xcb007109u, 40000);
+	uint8_t good[256], bad[256];
+	size_t len;
+
+	(void)state;
+	world_new(&w, EI, EI, 1);
+	natcheck_init(&w.check, false, &w.servers[0].first, 1, sim_random, 1000);
+	assert_int_equal(natcheck_step(&w.check, 1000, &step), NATCHECK_SEND);
+	assert_int_equal(step.slot, 0);
+	len = sim_answer(good, step.bytes, step.len, &outer, NULL);
+	for (size_t i = 4; i < 20; i++) {
+		memcpy(bad, good, len);
+		bad[i] ^= 1;
+		assert_false(natcheck_receive(&w.check, 0, &step.to, bad, len, 1010));
+	}
+	assert_false(natcheck_receive(&w.check, 1, &step.to, good, len, 1010)); /* at the other local port */
+	elsewhere = step.to;
+	elsewhere.port++;
+	assert_false(natcheck_receive(&w.check, 0, &elsewhere, good, len, 1010));
+	assert_false(natcheck_receive(&w.check, 0, &step.to, step.bytes, step.len, 1010));
+	assert_true(natcheck_receive(&w.check, 0, &step.to, good, len, 1010));
+	assert_false(natcheck_receive(&w.check, 0, &step.to, good, len, 1010)); /* a duplicate */
+}
+
+static void every_behavior_has_a_text(void **state)
+{
+	(void)state;
+	assert_string_equal(nat_behavior_text(NAT_UNKNOWN), "unknown");
+	assert_string_equal(nat_behavior_text(EI), "endpoint-independent");
+	assert_string_equal(nat_behavior_text(AD), "address-dependent");
+	assert_string_equal(nat_behavior_text(APD), "address-and-port-dependent");
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		T(each_nat_of_rfc4787_is_told_rfc5780_section_4),
+		T(a_fifth_of_all_packets_lost_makes_few_verdicts_unknown_and_hardly_one_wrong),
+		T(over_tcp_the_mapping_is_told_and_filtering_is_not_asked),
+		T(one_server_with_one_address_knows_nothing),
+		T(a_second_server_tells_the_mapping),
+		T(a_dead_server_hands_over_to_the_next),
+		T(without_any_answer_nothing_is_known),
+		T(a_refused_change_request_is_no_silence),
+		T(a_connection_that_breaks_goes_on_with_the_next_server),
+		T(what_is_no_answer_is_ignored),
+		T(every_behavior_has_a_text),
+	};
+
+	return RUN(tests);
+}
