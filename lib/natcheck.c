@@ -140,11 +140,17 @@ static enum nat_behavior mapping_verdict(const struct natcheck_question *q)
 	return NAT_ADDRESS_DEPENDENT;
 }
 
-static enum nat_behavior filtering_verdict(const struct natcheck_question *q)
+/*
+ * Silence says "filtered" only of an other address that is known to live: it answered
+ * the mapping slot's plain question.
+ */
+static enum nat_behavior filtering_verdict(const struct natcheck *c)
 {
+	const struct natcheck_question *q = c->questions;
+
 	if (q[FILTER_BOTH].state == ANSWERED)
 		return NAT_ENDPOINT_INDEPENDENT;
-	if (q[FILTER_BOTH].state != SILENT)
+	if (q[FILTER_BOTH].state != SILENT || q[MAP_OTHER].state != ANSWERED || !endpoint_equal(&q[MAP_OTHER].to, &c->other))
 		return NAT_UNKNOWN;
 	return q[FILTER_PORT].state == ANSWERED ? NAT_ADDRESS_DEPENDENT : NAT_ADDRESS_AND_PORT_DEPENDENT;
 }
@@ -190,7 +196,7 @@ enum natcheck_action natcheck_step(struct natcheck *c, uint64_t now_ms, struct n
 	if (asking(c))
 		return NATCHECK_WAIT;
 	c->mapping = mapping_verdict(c->questions);
-	c->filtering = filtering_verdict(c->questions);
+	c->filtering = filtering_verdict(c);
 	c->done = true;
 	return NATCHECK_DONE;
 }

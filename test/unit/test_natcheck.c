@@ -361,6 +361,22 @@ static void a_refused_change_request_is_no_silence(void **state)
 	assert_int_equal(w.check.filtering, NAT_UNKNOWN);
 }
 
+/* coturn behind a NAT gives its private one. */
+static void an_other_address_where_nobody_lives_does_not_make_a_nat_restricted(void **state)
+{
+	struct world w;
+
+	(void)state;
+	sim_seed(1);
+	for (size_t count = 1; count <= 2; count++) {
+		world_new(&w, EI, EI, count);
+		w.servers[0].mood = FALSE_OTHER;
+		world_run(&w, false);
+		assert_int_equal(w.check.mapping, count == 1 ? NAT_UNKNOWN : EI); /* the second server tells */
+		assert_int_equal(w.check.filtering, NAT_UNKNOWN);
+	}
+}
+
 static void a_connection_that_breaks_goes_on_with_the_next_server(void **state)
 {
 	struct world w;
@@ -432,6 +448,7 @@ int main(void)
 		T(a_dead_server_hands_over_to_the_next),
 		T(without_any_answer_nothing_is_known),
 		T(a_refused_change_request_is_no_silence),
+		T(an_other_address_where_nobody_lives_does_not_make_a_nat_restricted),
 		T(a_connection_that_breaks_goes_on_with_the_next_server),
 		T(what_is_no_answer_is_ignored),
 		T(every_behavior_has_a_text),
