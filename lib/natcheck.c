@@ -152,6 +152,8 @@ static enum nat_behavior filtering_verdict(const struct natcheck *c)
 		return NAT_ENDPOINT_INDEPENDENT;
 	if (q[FILTER_BOTH].state != SILENT || q[MAP_OTHER].state != ANSWERED || !endpoint_equal(&q[MAP_OTHER].to, &c->other))
 		return NAT_UNKNOWN;
+	if (q[FILTER_PORT].state == QUIET)
+		return NAT_UNKNOWN;
 	return q[FILTER_PORT].state == ANSWERED ? NAT_ADDRESS_DEPENDENT : NAT_ADDRESS_AND_PORT_DEPENDENT;
 }
 
@@ -226,7 +228,7 @@ static void answered(struct natcheck *c, enum question which, const struct stun_
 		after_filter_primary(c, now_ms);
 }
 
-/* Not silence: a server that refuses CHANGE-REQUEST says nothing about the NAT's filter. */
+/* Not silence: a server that refuses CHANGE-REQUEST, or answers it from where it was asked, says nothing about the NAT's filter. */
 static void refused(struct natcheck_question *q, unsigned slot, uint64_t now_ms)
 {
 	if (slot == 1)
@@ -247,7 +249,7 @@ bool natcheck_receive(struct natcheck *c, unsigned slot, const struct endpoint *
 
 		if (q->state != ASKING || rows[i].slot != slot || !transaction_answers(&q->transaction, &m))
 			continue;
-		if (m.class == STUN_ERROR && endpoint_equal(from, &q->to))
+		if ((m.class == STUN_ERROR || rows[i].change) && endpoint_equal(from, &q->to))
 			refused(q, rows[i].slot, now_ms);
 		else if (m.class == STUN_SUCCESS && expected_from(c, (enum question)i, from) && stun_mapped(&m, &q->outer) == 0)
 			answered(c, (enum question)i, &m, now_ms);

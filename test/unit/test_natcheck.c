@@ -361,6 +361,35 @@ static void a_refused_change_request_is_no_silence(void **state)
 	assert_int_equal(w.check.filtering, NAT_UNKNOWN);
 }
 
+static void a_server_that_answers_change_request_from_the_same_address_leaves_filtering_unknown(void **state)
+{
+	struct world w;
+
+	(void)state;
+	sim_seed(1);
+	world_new(&w, EI, EI, 1);
+	w.servers[0].mood = DEAF;
+	world_run(&w, false);
+	assert_int_equal(w.check.mapping, EI);
+	assert_int_equal(w.check.filtering, NAT_UNKNOWN);
+}
+
+/* Its "changed port" is the port that was asked: the answer passes any filter. */
+static void a_server_with_two_addresses_and_one_port_cannot_tell_the_port_s_filter(void **state)
+{
+	struct world w;
+
+	(void)state;
+	sim_seed(1);
+	for (unsigned filtering = EI; filtering <= APD; filtering++) {
+		world_new(&w, EI, (enum nat_behavior)filtering, 1);
+		w.servers[0].other.port = w.servers[0].first.port;
+		world_run(&w, false);
+		assert_int_equal(w.check.mapping, EI);
+		assert_int_equal(w.check.filtering, filtering == EI ? EI : NAT_UNKNOWN);
+	}
+}
+
 /* coturn behind a NAT gives its private one. */
 static void an_other_address_where_nobody_lives_does_not_make_a_nat_restricted(void **state)
 {
@@ -448,6 +477,8 @@ int main(void)
 		T(a_dead_server_hands_over_to_the_next),
 		T(without_any_answer_nothing_is_known),
 		T(a_refused_change_request_is_no_silence),
+		T(a_server_that_answers_change_request_from_the_same_address_leaves_filtering_unknown),
+		T(a_server_with_two_addresses_and_one_port_cannot_tell_the_port_s_filter),
 		T(an_other_address_where_nobody_lives_does_not_make_a_nat_restricted),
 		T(a_connection_that_breaks_goes_on_with_the_next_server),
 		T(what_is_no_answer_is_ignored),
