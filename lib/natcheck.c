@@ -46,6 +46,7 @@ static void ask(struct natcheck *c, enum question which, const struct endpoint *
 
 static void ask_primary(struct natcheck *c, uint64_t now_ms)
 {
+	c->second = c->primary + 1; /* those before it were silent */
 	ask(c, MAP_PRIMARY, &c->servers[c->primary], now_ms);
 	if (!c->stream)
 		ask(c, FILTER_PRIMARY, &c->servers[c->primary], now_ms);
@@ -60,12 +61,15 @@ void natcheck_init(struct natcheck *c, bool stream, const struct endpoint *serve
 	ask_primary(c, now_ms);
 }
 
-/* A configured server with another address than the primary's; NULL when there is none. */
-static const struct endpoint *second_server(const struct natcheck *c)
+/* The next configured server with another address than the primary's; NULL when there is none left. */
+static const struct endpoint *second_server(struct natcheck *c)
 {
-	for (size_t i = 0; i < c->server_count; i++)
-		if (!endpoint_same_ip(&c->servers[i], &c->servers[c->primary]))
-			return &c->servers[i];
+	while (c->second < c->server_count) {
+		const struct endpoint *s = &c->servers[c->second++];
+
+		if (!endpoint_same_ip(s, &c->servers[c->primary]))
+			return s;
+	}
 	return NULL;
 }
 
@@ -78,7 +82,7 @@ static bool has_other(const struct natcheck *c)
 static void after_map_primary(struct natcheck *c, uint64_t now_ms)
 {
 	const struct endpoint *primary = &c->servers[c->primary];
-	const struct endpoint *second = second_server(c);
+	const struct endpoint *second;
 
 	if (has_other(c)) {
 		struct endpoint port = *primary;
@@ -87,7 +91,7 @@ static void after_map_primary(struct natcheck *c, uint64_t now_ms)
 		ask(c, MAP_OTHER, &c->other, now_ms);
 		if (port.port != primary->port)
 			ask(c, MAP_PORT, &port, now_ms);
-	} else if (second) {
+	} else if ((second = second_server(c))) {
 		ask(c, MAP_OTHER, second, now_ms);
 	} else {
 		c->alone = true;
@@ -118,14 +122,14 @@ static void learn_other(struct natcheck *c, const struct stun_message *m)
 
 static void after_silence(struct natcheck *c, enum question which, uint64_t now_ms)
 {
-	const struct endpoint *second = second_server(c);
+	const struct endpoint *second;
 
 	if (which == MAP_PRIMARY && c->primary + 1 < c->server_count) {
 		c->primary++;
 		c->other = (struct endpoint){ 0 };
 		ask_primary(c, now_ms);
-	} else if (which == MAP_OTHER && second && !endpoint_equal(second, &c->questions[MAP_OTHER].to)) {
-		ask(c, MAP_OTHER, second, now_ms); /* its second address is dead: ask another server */
+	} else if (which == MAP_OTHER && (second = second_server(c))) {
+		ask(c, MAP_OTHER, second, now_ms); /* a second address, or another server, is dead: ask the next */
 	}
 }
 

@@ -51,7 +51,7 @@ struct natcheck {
 	bool stream;
 	void (*random)(void *buf, size_t len);
 	struct endpoint servers[NATCHECK_SERVERS], other;
-	size_t server_count, primary;
+	size_t server_count, primary, second; /* second: the next to be asked as another server */
 	struct natcheck_question questions[NATCHECK_QUESTIONS];
 	uint8_t message[STUN_HEADER_LEN + 8];
 };

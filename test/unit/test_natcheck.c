@@ -331,6 +331,25 @@ static void a_dead_server_hands_over_to_the_next(void **state)
 	}
 }
 
+static void any_two_living_servers_tell_the_mapping(void **state)
+{
+	struct world w;
+
+	(void)state;
+	sim_seed(1);
+	for (unsigned stream = 0; stream < 2; stream++) {
+		for (unsigned alive = 1; alive < 16; alive++) {
+			const bool two = alive & (alive - 1);
+
+			world_new(&w, EI, EI, 4);
+			for (unsigned i = 0; i < 4; i++)
+				w.servers[i].mood = alive >> i & 1 ? ONE_ADDRESS : DEAD;
+			world_run(&w, stream);
+			assert_int_equal(w.check.mapping, two ? EI : NAT_UNKNOWN);
+		}
+	}
+}
+
 static void without_any_answer_nothing_is_known(void **state)
 {
 	struct world w;
@@ -475,6 +494,7 @@ int main(void)
 		T(one_server_with_one_address_knows_nothing),
 		T(a_second_server_tells_the_mapping),
 		T(a_dead_server_hands_over_to_the_next),
+		T(any_two_living_servers_tell_the_mapping),
 		T(without_any_answer_nothing_is_known),
 		T(a_refused_change_request_is_no_silence),
 		T(a_server_that_answers_change_request_from_the_same_address_leaves_filtering_unknown),
