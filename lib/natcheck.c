@@ -48,8 +48,11 @@ static void ask_primary(struct natcheck *c, uint64_t now_ms)
 {
 	c->second = c->primary + 1; /* those before it were silent */
 	ask(c, MAP_PRIMARY, &c->servers[c->primary], now_ms);
-	if (!c->stream)
-		ask(c, FILTER_PRIMARY, &c->servers[c->primary], now_ms);
+	c->questions[FILTER_PORT].state = QUIET; /* was asked of another server, if at all */
+	if (c->stream || c->questions[FILTER_BOTH].state == ANSWERED)
+		return;
+	c->questions[FILTER_BOTH].state = QUIET;
+	ask(c, FILTER_PRIMARY, &c->servers[c->primary], now_ms);
 }
 
 void natcheck_init(struct natcheck *c, bool stream, const struct endpoint *servers, size_t count,
@@ -102,6 +105,9 @@ static void after_filter_primary(struct natcheck *c, uint64_t now_ms)
 {
 	if (!has_other(c))
 		return;
+	for (size_t i = 0; i < c->primary; i++)
+		if (endpoint_same_ip(&c->servers[i], &c->other))
+			return; /* this slot wrote there already, and so opened the filter */
 	ask(c, FILTER_BOTH, &c->servers[c->primary], now_ms);
 	ask(c, FILTER_PORT, &c->servers[c->primary], now_ms);
 }

@@ -93,6 +93,7 @@ struct world {
 	size_t count;
 	struct natcheck check;
 	unsigned sent, slot_sent[2];
+	struct endpoint cut[2]; /* where nothing from this slot arrives */
 };
 
 static bool has_second_address(const struct server *s)
@@ -168,7 +169,7 @@ static void send_out(struct world *w, const struct natcheck_step *q)
 
 	w->sent++;
 	w->slot_sent[q->slot]++;
-	if (sim_lost(&w->sim))
+	if (sim_lost(&w->sim) || endpoint_equal(&w->cut[q->slot], &q->to))
 		return;
 	for (size_t i = 0; i < w->count; i++) {
 		if (!lives_at(&w->servers[i], &q->to))
@@ -425,6 +426,38 @@ static void an_other_address_where_nobody_lives_does_not_make_a_nat_restricted(v
 	}
 }
 
+static void what_one_server_was_silent_to_is_not_held_against_the_next(void **state)
+{
+	struct world w;
+
+	(void)state;
+	sim_seed(1);
+	world_new(&w, EI, EI, 2);
+	w.servers[0].mood = FALSE_OTHER;
+	w.cut[0] = w.servers[0].first; /* so the second becomes the primary, and tells the mapping … */
+	w.cut[1] = w.servers[1].first; /* … but not the filtering */
+	world_run(&w, false);
+	assert_int_equal(w.check.mapping, EI);
+	assert_int_equal(w.check.filtering, NAT_UNKNOWN);
+}
+
+/* Both addresses of one server are configured: slot 1 wrote to the first before it asked the second to change to it. */
+static void a_filter_that_was_opened_is_not_tested(void **state)
+{
+	struct world w;
+
+	(void)state;
+	sim_seed(1);
+	for (unsigned filtering = AD; filtering <= APD; filtering++) {
+		world_new(&w, EI, (enum nat_behavior)filtering, 2);
+		w.servers[1].first = w.servers[0].other;
+		w.servers[1].first.port = w.servers[0].first.port;
+		w.cut[0] = w.servers[0].first;
+		world_run(&w, false);
+		assert_int_not_equal(w.check.filtering, EI);
+	}
+}
+
 static void a_connection_that_breaks_goes_on_with_the_next_server(void **state)
 {
 	struct world w;
@@ -500,6 +533,8 @@ int main(void)
 		T(a_server_that_answers_change_request_from_the_same_address_leaves_filtering_unknown),
 		T(a_server_with_two_addresses_and_one_port_cannot_tell_the_port_s_filter),
 		T(an_other_address_where_nobody_lives_does_not_make_a_nat_restricted),
+		T(what_one_server_was_silent_to_is_not_held_against_the_next),
+		T(a_filter_that_was_opened_is_not_tested),
 		T(a_connection_that_breaks_goes_on_with_the_next_server),
 		T(what_is_no_answer_is_ignored),
 		T(every_behavior_has_a_text),
