@@ -238,6 +238,17 @@ static void answered(struct natcheck *c, enum question which, const struct stun_
 		after_filter_primary(c, now_ms);
 }
 
+/* What RFC 8489 section 6.3.3 lets us use, and a hole would hold. */
+static bool usable(const struct stun_message *m, const struct endpoint *from, struct endpoint *outer)
+{
+	struct endpoint e;
+
+	if (m->class != STUN_SUCCESS || m->unknown_count > 0 || stun_mapped(m, &e) < 0 || e.family != from->family || e.port == 0)
+		return false;
+	*outer = e;
+	return true;
+}
+
 /* Not silence: a server that refuses CHANGE-REQUEST, or answers it from where it was asked, says nothing about the NAT's filter. */
 static void refused(struct natcheck_question *q, unsigned slot, uint64_t now_ms)
 {
@@ -261,7 +272,7 @@ bool natcheck_receive(struct natcheck *c, unsigned slot, const struct endpoint *
 			continue;
 		if ((m.class == STUN_ERROR || rows[i].change) && endpoint_equal(from, &q->to))
 			refused(q, rows[i].slot, now_ms);
-		else if (m.class == STUN_SUCCESS && expected_from(c, (enum question)i, from) && stun_mapped(&m, &q->outer) == 0)
+		else if (expected_from(c, (enum question)i, from) && usable(&m, from, &q->outer))
 			answered(c, (enum question)i, &m, now_ms);
 		else
 			return false;
@@ -274,7 +285,7 @@ void natcheck_break(struct natcheck *c, const struct endpoint *to, uint64_t now_
 {
 	for (size_t i = 0; i < NATCHECK_QUESTIONS; i++)
 		if (c->questions[i].state == ASKING && endpoint_equal(&c->questions[i].to, to))
-			transaction_abort(&c->questions[i].transaction, now_ms);
+			refused(&c->questions[i], rows[i].slot, now_ms);
 }
 
 uint64_t natcheck_wake_ms(const struct natcheck *c)

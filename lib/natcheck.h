@@ -72,7 +72,7 @@ enum natcheck_action natcheck_step(struct natcheck *c, uint64_t now_ms, struct n
 /* True when it was an answer to an open question. */
 bool natcheck_receive(struct natcheck *c, unsigned slot, const struct endpoint *from, const void *bytes, size_t len,
 	uint64_t now_ms);
-/* The connection to a server cannot be made or broke (stream). */
+/* The connection to a server cannot be made or broke (stream), or a send failed hard: no silence of the NAT's. */
 void natcheck_break(struct natcheck *c, const struct endpoint *to, uint64_t now_ms);
 uint64_t natcheck_wake_ms(const struct natcheck *c);
 

@@ -509,6 +509,50 @@ static void what_is_no_answer_is_ignored(void **state)
 	assert_false(natcheck_receive(&w.check, 0, &step.to, good, len, 1010)); /* a duplicate */
 }
 
+static void an_answer_without_a_usable_address_is_ignored(void **state)
+{
+	const struct endpoint port_0 = endpoint_ipv4(0xcb007109u, 0), ipv6 = { .family = ENDPOINT_IPV6, .port = 1 };
+	struct world w;
+	struct natcheck_step step;
+	struct stun_message m;
+	struct stun_builder b;
+	uint8_t buf[256];
+
+	(void)state;
+	world_new(&w, EI, EI, 1);
+	natcheck_init(&w.check, false, &w.servers[0].first, 1, sim_random, 1000);
+	assert_int_equal(natcheck_step(&w.check, 1000, &step), NATCHECK_SEND);
+	assert_false(natcheck_receive(&w.check, 0, &step.to, buf, sim_answer(buf, step.bytes, step.len, &port_0, NULL), 1010));
+	assert_false(natcheck_receive(&w.check, 0, &step.to, buf, sim_answer(buf, step.bytes, step.len, &ipv6, NULL), 1010));
+	assert_int_equal(stun_decode(&m, step.bytes, step.len), 0);
+	stun_begin(&b, buf, sizeof(buf), STUN_SUCCESS, STUN_BINDING, m.id);
+	assert_false(natcheck_receive(&w.check, 0, &step.to, buf, stun_end(&b), 1010));
+}
+
+/* The local network is down: that says nothing about the NAT. */
+static void a_send_that_fails_hard_is_no_silence(void **state)
+{
+	struct world w;
+	struct natcheck_step step;
+	const struct endpoint outer = endpoint_ipv4(0xcb007109u, 40000);
+	enum natcheck_action action;
+	uint8_t buf[256];
+
+	(void)state;
+	world_new(&w, EI, EI, 1);
+	natcheck_init(&w.check, false, &w.servers[0].first, 1, sim_random, 1000);
+	while ((action = natcheck_step(&w.check, 1000, &step)) == NATCHECK_SEND) {
+		if (step.len > STUN_HEADER_LEN)
+			natcheck_break(&w.check, &step.to, 1000);
+		else
+			natcheck_receive(&w.check, step.slot, &step.to, buf,
+				sim_answer(buf, step.bytes, step.len, &outer, &w.servers[0].other), 1000);
+	}
+	assert_int_equal(action, NATCHECK_DONE);
+	assert_int_equal(w.check.mapping, EI);
+	assert_int_equal(w.check.filtering, NAT_UNKNOWN);
+}
+
 static void every_behavior_has_a_text(void **state)
 {
 	(void)state;
@@ -537,6 +581,8 @@ int main(void)
 		T(a_filter_that_was_opened_is_not_tested),
 		T(a_connection_that_breaks_goes_on_with_the_next_server),
 		T(what_is_no_answer_is_ignored),
+		T(an_answer_without_a_usable_address_is_ignored),
+		T(a_send_that_fails_hard_is_no_silence),
 		T(every_behavior_has_a_text),
 	};
 
