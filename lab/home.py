@@ -1,18 +1,16 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""A home line for the gateway's tests: the laboratory with STUN server and gateway, and what stands at its ends."""
+"""A home line: the laboratory with our STUN server and gateway at their places, and what stands at its ends."""
 import os
 import re
 import socket
-import struct
 import threading
 import time
 
-from lab.topology import Lab, ROOT
+from lab.topology import Lab
 
 PUBLIC, ROUTER = "203.0.113.1", "192.168.1.1"
 STUN, STUN_OTHER, STUN2 = "198.51.100.1", "198.51.100.2", "198.51.100.11"
 LAN1, LAN2, STRANGER, STRANGER2 = "192.168.1.10", "192.168.1.11", "192.0.2.66", "192.0.2.77"
-UDP, TCP = 1, 2  # NAT-PMP's opcodes
 ACCEPT = ["--accept-chain", "inet filter forward"]
 # Full cone, and the outer port is never the inner one.
 FULL_CONE = {"mapping": "ei", "filtering": "ei", "ports": "random"}
@@ -23,7 +21,6 @@ class Home(Lab):
 
     def __init__(self, nat=None, **options):
         super().__init__(nat=FULL_CONE if nat is None else nat, **options)
-        self.gateways = 0
 
     def up(self):
         super().up()
@@ -43,9 +40,6 @@ class Home(Lab):
             argv += ["--stun", server]
         return self.spawn("router", argv + (ACCEPT if accept else []) + list(more), ready=ready, **spawn)
 
-    def pmp(self, role="lan1", **options):
-        return Pmp(self, role, **options)
-
     def ruleset(self):
         return self.nft("router", "list ruleset")
 
@@ -55,54 +49,6 @@ class Home(Lab):
         match = re.search(r"elements = \{(.*?)\}", text, re.S)
         pairs = match.group(1).split(",") if match else []
         return dict("".join(p.split()).split(":", 1) for p in pairs)
-
-
-class Answer:
-    """A NAT-PMP answer, taken apart."""
-
-    def __init__(self, data, source):
-        self.data, self.source = data, source
-        self.version, self.opcode, self.result, self.epoch = struct.unpack("!BBHI", data[:8])
-        self.address = socket.inet_ntoa(data[8:12]) if len(data) == 12 else None
-        if len(data) == 16:
-            self.internal, self.outer, self.lifetime = struct.unpack("!HHI", data[8:16])
-
-
-class Pmp:
-    """A NAT-PMP client on a LAN host that says just what it is told to."""
-
-    def __init__(self, lab, role="lan1", bind=None, gateway=ROUTER):
-        self.gateway = gateway
-        self.socket = lab.socket(role)
-        if bind:
-            self.socket.bind((bind, 0))
-
-    def send(self, data):
-        self.socket.sendto(data, (self.gateway, 5351))
-
-    def receive(self, timeout=5):
-        """An Answer, None when none comes."""
-        self.socket.settimeout(timeout)
-        try:
-            return Answer(*self.socket.recvfrom(2048))
-        except TimeoutError:
-            return None
-
-    def raw(self, data, timeout=5):
-        self.send(data)
-        return self.receive(timeout)
-
-    def address(self, timeout=5):
-        return self.raw(b"\0\0", timeout)
-
-    def map(self, opcode, port, lifetime=3600, timeout=10, wish=0):
-        return self.raw(struct.pack("!BBHHHI", 0, opcode, 0, port, wish, lifetime), timeout)
-
-    def silent_after(self, data):
-        """Whether a datagram draws no answer: the next question's answer is the first that comes."""
-        self.send(data)
-        self.send(b"\0\x63")  # an opcode that is echoed
-        return self.receive().opcode == 0x80 | 0x63
 
 
 class Echo:
@@ -183,5 +129,3 @@ def eventually(check, timeout=10.0, what="it"):
             raise AssertionError(f"{what} did not happen within {timeout} s")
         time.sleep(0.05)
 
-
-__all__ = [name for name in dir() if not name.startswith("_")] + ["ROOT"]
