@@ -20,7 +20,7 @@ struct check {
 	struct check_config config;
 	struct natcheck machine;
 	uv_timer_t timer;
-	bool closed;
+	bool closed, told; /* told: that the mapping is known */
 	struct slot {
 		struct check *check;
 		unsigned number;
@@ -108,10 +108,12 @@ static void advance(struct check *c)
 	}
 	if (c->closed)
 		return;
-	if (action == NATCHECK_DONE) {
-		c->config.done(c->config.owner, &c->machine);
-		return;
+	if (action == NATCHECK_DONE || (c->machine.mapping_known && !c->told)) {
+		c->told = true;
+		c->config.verdict(c->config.owner, &c->machine);
 	}
+	if (c->closed || action == NATCHECK_DONE)
+		return;
 	now_ms = clock_ms();
 	wake_ms = natcheck_wake_ms(&c->machine);
 	uv_timer_start(&c->timer, fire, wake_ms > now_ms ? wake_ms - now_ms : 0, 0);

@@ -10,8 +10,8 @@
 
 struct check;
 
-/* Called once; the callee closes the check. */
-typedef void check_done_fn(void *owner, const struct natcheck *verdict);
+/* Called when the mapping is known, and when all is (verdict->done); the callee closes the check then, or before. */
+typedef void check_verdict_fn(void *owner, const struct natcheck *verdict);
 
 struct check_config {
 	uv_loop_t *loop;
@@ -20,7 +20,7 @@ struct check_config {
 	unsigned wan_index;
 	const struct endpoint *servers; /* copied */
 	size_t server_count;
-	check_done_fn *done;
+	check_verdict_fn *verdict;
 	void *owner;
 };
 

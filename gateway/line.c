@@ -23,6 +23,8 @@ struct line {
 	bool closed, checked;
 	unsigned closing; /* timers that are not closed yet */
 	struct natcheck verdict;
+	bool said; /* to the log, what was */
+	enum nat_behavior said_mapping, said_filtering;
 	uint32_t public_ip;
 	uint64_t silent_since_ms; /* 0: a server answers */
 };
@@ -85,23 +87,41 @@ static void check_again(uv_timer_t *timer)
 	start_check(timer->data);
 }
 
-static void check_done(void *owner, const struct natcheck *verdict)
+/* A verdict is asked for again while it is unknown, and, seldom, while it is bad. */
+static void check_later(struct line *l)
 {
-	struct line *l = owner;
-	const bool news = !l->checked || verdict->mapping != l->verdict.mapping || verdict->filtering != l->verdict.filtering;
-
-	l->verdict = *verdict;
-	l->checked = true;
-	check_close(l->check);
-	l->check = NULL;
 	if (line_verdict(l) == LINE_UNSUITED)
 		uv_timer_start(&l->check_timer, check_again, CHECK_HOPE_MS, 0);
 	else if (l->verdict.mapping == NAT_UNKNOWN && !l->verdict.alone)
 		uv_timer_start(&l->check_timer, check_again, CHECK_AGAIN_MS, 0);
-	if (news) {
+}
+
+static void conclude(struct line *l)
+{
+	const bool said = l->said && l->said_mapping == l->verdict.mapping && l->said_filtering == l->verdict.filtering;
+
+	check_close(l->check);
+	l->check = NULL;
+	check_later(l);
+	if (!said)
 		log_verdict(l);
+	l->said = true;
+	l->said_mapping = l->verdict.mapping;
+	l->said_filtering = l->verdict.filtering;
+}
+
+/* The mapping decides what clients are told; the filtering, which takes longer, only what is logged. */
+static void check_verdict(void *owner, const struct natcheck *verdict)
+{
+	struct line *l = owner;
+	const bool news = !l->checked || verdict->mapping != l->verdict.mapping;
+
+	l->verdict = *verdict;
+	l->checked = true;
+	if (verdict->done || line_verdict(l) == LINE_UNSUITED)
+		conclude(l);
+	if (news)
 		tell(l, LINE_VERDICT);
-	}
 }
 
 static void start_check(struct line *l)
@@ -110,7 +130,7 @@ static void start_check(struct line *l)
 	const struct endpoint *servers = servers_list(l->config.servers, l->config.protocol, &count);
 	const struct check_config config = { .loop = l->config.loop, .protocol = l->config.protocol,
 		.local = endpoint_ipv4(l->config.wan_ip, 0), .wan_index = l->config.wan_index, .servers = servers,
-		.server_count = count, .done = check_done, .owner = l };
+		.server_count = count, .verdict = check_verdict, .owner = l };
 	int err;
 
 	if (count == 0 || l->check)

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "lib/natcheck.h"
 
+/* Those of the mapping come first. */
 enum question { MAP_PRIMARY, MAP_OTHER, MAP_PORT, FILTER_PRIMARY, FILTER_BOTH, FILTER_PORT };
 enum question_state { QUIET, ASKING, ANSWERED, SILENT };
 
@@ -177,10 +178,10 @@ static size_t write_question(struct natcheck *c, enum question which)
 	return stun_end(&b);
 }
 
-/* False when nothing is being asked any more. */
-static bool asking(const struct natcheck *c)
+/* Whether one of the first n questions is still being asked. */
+static bool asking(const struct natcheck *c, size_t n)
 {
-	for (size_t i = 0; i < NATCHECK_QUESTIONS; i++)
+	for (size_t i = 0; i < n; i++)
 		if (c->questions[i].state == ASKING)
 			return true;
 	return false;
@@ -205,9 +206,12 @@ enum natcheck_action natcheck_step(struct natcheck *c, uint64_t now_ms, struct n
 			return natcheck_step(c, now_ms, step);
 		}
 	}
-	if (asking(c))
+	if (!c->mapping_known && !asking(c, FILTER_PRIMARY)) {
+		c->mapping = mapping_verdict(c->questions);
+		c->mapping_known = true;
+	}
+	if (asking(c, NATCHECK_QUESTIONS))
 		return NATCHECK_WAIT;
-	c->mapping = mapping_verdict(c->questions);
 	c->filtering = filtering_verdict(c);
 	c->done = true;
 	return NATCHECK_DONE;

@@ -43,8 +43,9 @@ struct natcheck_question {
 };
 
 struct natcheck {
-	enum nat_behavior mapping, filtering; /* meaningful when done */
-	bool done;
+	enum nat_behavior mapping;   /* meaningful once mapping_known */
+	enum nat_behavior filtering; /* meaningful once done: silence takes its time */
+	bool mapping_known, done;
 	bool alone; /* no second address to ask: neither can be known */
 
 	/* private */

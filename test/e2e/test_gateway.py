@@ -331,7 +331,7 @@ class Life(unittest.TestCase):
             with self.subTest(kind), Home({"mapping": "ei", "filtering": kind, "ports": "random"}) as home:
                 gateway = home.gateway()
                 Echo(home, "lan1", 7400)
-                answer = Pmp(home).map(UDP, 7400)
+                answer = Pmp(home).map(UDP, 7400, timeout=3)  # before the filter is judged: that takes its time
                 self.assertEqual(answer.result, 0)
                 line = gateway.wait_line("filtering=", timeout=20)
                 self.assertIn(f"only after the client has sent to that {words} first", line)
