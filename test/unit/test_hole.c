@@ -155,7 +155,16 @@ static void a_lost_question_is_sent_again(void **state)
 	run_for(&w, 100 + RTT_MS);
 	assert_int_equal(w.told[HOLE_OPENED], 1);
 	assert_int_equal(w.sent, 3); /* at 0, 500 and 1500 ms */
-	assert_int_equal(w.hole.rtt_ms, 0);
+	assert_int_equal(w.hole.rtt_ms, 0); /* which of them was answered? */
+	hole_recheck(&w.hole, w.sim.now_ms);
+	run_for(&w, 100);
+	w.servers[0].mood = DEAD;
+	hole_recheck(&w.hole, w.sim.now_ms);
+	run_for(&w, 400);
+	w.servers[0].mood = HONEST;
+	run_for(&w, 200);
+	assert_int_equal(w.sent, 6);
+	assert_int_equal(w.hole.rtt_ms, RTT_MS); /* the last one that is known */
 }
 
 static void the_next_server_is_asked_when_one_is_silent(void **state)
@@ -294,6 +303,28 @@ static void one_lying_server_among_several_changes_nothing(void **state)
 	assert_int_equal(w.hole.outer.port, 40001);
 }
 
+static void lies_now_and_then_do_not_add_up(void **state)
+{
+	struct world w;
+
+	(void)state;
+	for (unsigned same = 0; same < 2; same++) {
+		world_open(&w, 1, false);
+		for (unsigned i = 0; i < 20; i++) {
+			w.servers[0].mood = LYING;
+			if (!same)
+				w.lie.port++;
+			hole_recheck(&w.hole, w.sim.now_ms);
+			run_for(&w, RTT_MS / 2);
+			w.servers[0].mood = HONEST;
+			run_for(&w, MINUTE_MS);
+			assert_int_equal(w.told[HOLE_SUSPECT], i + 1);
+		}
+		assert_int_equal(w.told[HOLE_CHANGED] + w.told[HOLE_GONE], 0);
+		assert_int_equal(w.hole.outer.port, 40001);
+	}
+}
+
 /* A NAT that maps each question anew: no two answers are alike. */
 static void answers_that_never_agree_lose_the_hole(void **state)
 {
@@ -372,6 +403,24 @@ static void a_hole_is_not_lost_while_one_server_was_not_asked(void **state)
 		assert_int_equal(w.told[HOLE_GONE], 0);
 		assert_int_equal(w.hole.state, HOLE_OPEN);
 	}
+}
+
+static void an_answer_forgives_the_failures_before_it(void **state)
+{
+	struct world w;
+
+	(void)state;
+	world_open(&w, 1, false);
+	for (unsigned i = 0; i < 10; i++) {
+		w.servers[0].mood = DEAD;
+		run_for(&w, KEEPALIVE_MS + 2500);
+		assert_int_equal(w.told[HOLE_SUSPECT], i + 1);
+		w.servers[0].mood = HONEST;
+		run_for(&w, 1000 + RTT_MS); /* the pause is that of a first round */
+		assert_int_equal(w.hole.failures, 0);
+		assert_false(w.hole.asking);
+	}
+	assert_int_equal(w.told[HOLE_GONE], 0);
 }
 
 /* Servers' operators do not want each lost line to knock every second. */
@@ -724,10 +773,12 @@ int main(void)
 		T(one_server_alone_is_believed_when_it_says_it_twice),
 		T(a_dead_second_server_does_not_hide_a_change),
 		T(one_lying_server_among_several_changes_nothing),
+		T(lies_now_and_then_do_not_add_up),
 		T(answers_that_never_agree_lose_the_hole),
 		T(a_hole_lost_by_disagreement_opens_when_two_answers_agree),
 		T(a_silent_line_loses_the_hole_and_its_return_opens_it),
 		T(a_hole_is_not_lost_while_one_server_was_not_asked),
+		T(an_answer_forgives_the_failures_before_it),
 		T(a_round_of_silence_slows_down),
 		T(what_is_no_answer_is_ignored),
 		T(an_answer_of_no_use_fails_over),

@@ -527,6 +527,47 @@ static void an_answer_without_a_usable_address_is_ignored(void **state)
 	assert_int_equal(stun_decode(&m, step.bytes, step.len), 0);
 	stun_begin(&b, buf, sizeof(buf), STUN_SUCCESS, STUN_BINDING, m.id);
 	assert_false(natcheck_receive(&w.check, 0, &step.to, buf, stun_end(&b), 1010));
+	stun_begin(&b, buf, sizeof(buf), STUN_SUCCESS, STUN_BINDING, m.id);
+	stun_put_bytes(&b, 0x7abc, "", 0); /* unknown, and comprehension required */
+	stun_put_endpoint(&b, STUN_XOR_MAPPED_ADDRESS, &w.servers[0].first);
+	assert_false(natcheck_receive(&w.check, 0, &step.to, buf, stun_end(&b), 1010));
+}
+
+/* Answers both plain questions of one server, with an OTHER-ADDRESS each; returns where the other ones went. */
+static size_t asked_after(const struct endpoint *first_other, const struct endpoint *second_other, struct endpoint to[8])
+{
+	const struct endpoint server = endpoint_ipv4(0xc0000201u, 3478), outer = endpoint_ipv4(0xcb007109u, 40000);
+	struct natcheck_step step[2];
+	struct natcheck c;
+	uint8_t bytes[2][STUN_HEADER_LEN], buf[256];
+	size_t count = 0;
+
+	natcheck_init(&c, false, &server, 1, sim_random, 1000);
+	for (size_t i = 0; i < 2; i++) {
+		assert_int_equal(natcheck_step(&c, 1000, &step[i]), NATCHECK_SEND);
+		memcpy(bytes[i], step[i].bytes, STUN_HEADER_LEN);
+	}
+	assert_true(natcheck_receive(&c, 0, &server, buf, sim_answer(buf, bytes[0], 20, &outer, first_other), 1001));
+	assert_true(natcheck_receive(&c, 1, &server, buf, sim_answer(buf, bytes[1], 20, &outer, second_other), 1001));
+	while (count < 8 && natcheck_step(&c, 1001, &step[0]) == NATCHECK_SEND)
+		to[count++] = step[0].to;
+	return count;
+}
+
+static void the_other_address_of_the_first_answer_counts_if_it_can_be_one(void **state)
+{
+	const struct endpoint good = endpoint_ipv4(0xc0000202u, 3479), second = endpoint_ipv4(0xc0000203u, 3480),
+			      same_port = endpoint_ipv4(0xc0000202u, 3478), port_0 = endpoint_ipv4(0xc0000202u, 0),
+			      ipv6 = { .family = ENDPOINT_IPV6, .port = 3479, .ip = { 0x20, 1 } };
+	struct endpoint to[8], port = endpoint_ipv4(0xc0000201u, 3479);
+
+	(void)state;
+	assert_int_equal(asked_after(&good, &second, to), 4); /* MAP_OTHER, MAP_PORT, and two with CHANGE-REQUEST */
+	assert_true(endpoint_equal(&to[0], &good));
+	assert_true(endpoint_equal(&to[1], &port));
+	assert_int_equal(asked_after(&same_port, &same_port, to), 3); /* no other port to ask */
+	assert_int_equal(asked_after(&port_0, &port_0, to), 0);
+	assert_int_equal(asked_after(&ipv6, &ipv6, to), 0);
 }
 
 /* The local network is down: that says nothing about the NAT. */
@@ -582,6 +623,7 @@ int main(void)
 		T(a_connection_that_breaks_goes_on_with_the_next_server),
 		T(what_is_no_answer_is_ignored),
 		T(an_answer_without_a_usable_address_is_ignored),
+		T(the_other_address_of_the_first_answer_counts_if_it_can_be_one),
 		T(a_send_that_fails_hard_is_no_silence),
 		T(every_behavior_has_a_text),
 	};
