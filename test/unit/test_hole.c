@@ -143,6 +143,19 @@ static void a_hole_is_punched_in_one_round_trip(void **state)
 	}
 }
 
+static void a_hole_may_be_of_ipv6(void **state)
+{
+	struct world w;
+
+	(void)state;
+	world_new(&w, 1, false);
+	assert_int_equal(endpoint_parse_ip(&w.servers[0].at, "2001:db8::1", STUN_PORT), 0);
+	assert_int_equal(endpoint_parse_ip(&w.outer, "2001:db8:9::9", 40001), 0);
+	run_for(&w, RTT_MS);
+	assert_int_equal(w.hole.state, HOLE_OPEN);
+	assert_true(endpoint_equal(&w.hole.outer, &w.outer));
+}
+
 static void a_lost_question_is_sent_again(void **state)
 {
 	struct world w;
@@ -764,6 +777,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		T(a_hole_is_punched_in_one_round_trip),
+		T(a_hole_may_be_of_ipv6),
 		T(a_lost_question_is_sent_again),
 		T(the_next_server_is_asked_when_one_is_silent),
 		T(a_server_that_refuses_hands_over_at_once),
