@@ -10,6 +10,10 @@
  *	slot 1, filtering: primary ──→ CHANGE-REQUEST: does an answer from the other address
  *	                               and port arrive? from the other port?
  *
+ * No answer is a verdict on filtering only when the other address answers the mapping
+ * slot. Where another server stands in for a second address, or the third question
+ * stayed silent, a mapping called address-dependent may be the stricter kind as well.
+ *
  * The slots are two local ports: a question to the other address from slot 1 would open
  * the filter that it is to test. Over TCP (stream) each question is a connection of its
  * own from slot 0's port, and filtering cannot be asked.
