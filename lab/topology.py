@@ -115,7 +115,7 @@ def inside(namespace, function):
 
 
 def start(namespace, argv, **options):
-    """subprocess.Popen in a namespace. No `ip netns exec`: it remounts /sys, which not every chroot allows."""
+    """subprocess.Popen in a namespace. `ip netns exec` and `ip -n` remount /, which not every chroot allows."""
     return inside(namespace, lambda: subprocess.Popen(argv, **options))
 
 
@@ -186,10 +186,12 @@ class Process:
 
 def _ip(lines, namespace=None, family=None):
     """Runs `ip -batch` with these lines; family: "-6" for what does not show it by an address."""
-    argv = ["ip", *([family] if family else []), *(["-n", namespace] if namespace else []), "-batch", "-"]
-    done = subprocess.run(argv, input="\n".join(lines) + "\n", text=True, capture_output=True)
-    if done.returncode != 0:
-        raise LabError(f"{' '.join(argv)}:\n{done.stderr}" + "\n".join(lines))
+    argv = ["ip", *([family] if family else []), "-batch", "-"]
+    options = dict(stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    with start(namespace, argv, **options) if namespace else subprocess.Popen(argv, **options) as popen:
+        _, errors = popen.communicate("\n".join(lines) + "\n")
+    if popen.returncode != 0:
+        raise LabError(f"{' '.join(argv)} in {namespace}:\n{errors}" + "\n".join(lines))
 
 
 def _write(values):
@@ -533,7 +535,7 @@ def _up(options):
     with Lab(nat=False if options.no_nat else nat, router=not options.no_router, prefix=f"sw{os.getpid()}") as lab:
         print(__doc__.split("\n\n")[1])
         print(f"\nup as {lab.prefix}: in another terminal,\n"
-              f"  python3 lab/topology.py exec {BEHIND_ROUTER[1]} ping 198.51.100.1\n"
+              f"  python3 lab/topology.py exec customer ping 198.51.100.1\n"
               f"  python3 lab/topology.py nat dump\nInterrupt to end.", flush=True)
         try:
             signal.pause()
