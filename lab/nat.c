@@ -340,6 +340,8 @@ static enum reason inbound_tcp(
 {
 	const bool begins = is_opening(p) && (!s || is_closing(s));
 
+	if (s && s->mapping != m) /* the inner host has this very connection by way of another mapping */
+		return REASON_FILTERED;
 	if (!s && !begins)
 		return REASON_NO_SESSION;
 	if (begins && !admits(n, m, p, s, now_ms))
@@ -366,8 +368,8 @@ static enum reason inbound(struct nat *n, struct packet *p, uint64_t now_ms)
 	if (!m)
 		return REASON_NO_MAPPING;
 	struct session *s = table_find_session(n->table, p->proto, &m->inner, &p->src, now_ms);
-	if (s && s->mapping != m)
-		s = NULL;
+	if (p->kind != PACKET_TCP && s && s->mapping != m)
+		s = NULL; /* another mapping's contact does not open this one */
 	if (p->kind == PACKET_TCP)
 		reason = inbound_tcp(n, m, s, p, now_ms);
 	else if (!admits(n, m, p, s, now_ms))

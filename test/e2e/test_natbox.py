@@ -226,6 +226,11 @@ class Filtering(NatboxTest):
             for sender in [other_port, other_address, stranger]:  # who was spoken to may answer, whatever the filter
                 self.assertEqual(self.outer_udp(client, sender), outer)
                 self.assert_arrives(sender, client, outer)
+        elif behaviour != "ei":  # who was spoken to through another mapping may use that one only
+            other = self.outer_udp(client, stranger)
+            self.assertNotEqual(other, outer)
+            self.assert_arrives(stranger, client, other)
+            self.assert_refused("filtered", stranger, client, outer)
 
     def test_udp_ei(self):
         """Endpoint-independent filtering lets everybody reach a UDP mapping."""
@@ -591,17 +596,18 @@ class Icmp(NatboxTest):
 
     def test_error_of_no_session(self):
         """An ICMP error that quotes no known session is dropped and counted; one that does passes."""
-        lab.start_nat()
+        lab.start_nat(outer=[OUTER, "203.0.113.2"], pooling="arbitrary")
         client, server = self.udp("customer", CUSTOMER), self.udp("stun", STUN)
         outer = self.outer_udp(client, server)
         client.connect(server.getsockname())
         raw = self.keep(lab.socket("stranger", socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP))
 
-        def send(source, destination):
+        def send(source, destination, to=OUTER):
             quote = ipv4(17, source[0], destination[0], struct.pack(">HHHH", source[1], destination[1], 8, 0))
-            raw.sendto(icmp(3, 3, quote), (OUTER, 0))
+            raw.sendto(icmp(3, 3, quote), (to, 0))
         self.assert_dropped("no-session", lambda: send(outer, (STUN_2, 53)), client)
         self.assert_dropped("no-session", lambda: send((OUTER, 1), server.getsockname()), client)
+        self.assert_dropped("no-session", lambda: send(outer, server.getsockname(), "203.0.113.2"), client)
         send(outer, server.getsockname())
         self.assertEqual(self.error_of(client, client.recv, 10), errno.ECONNREFUSED)
 

@@ -198,6 +198,24 @@ static void only_a_syn_makes_a_mapping(void **state)
 	nat_free(n);
 }
 
+static void one_connection_has_one_mapping(void **state)
+{
+	struct nat *n = NAT("--tcp-mapping=apd", "--filtering=ei", "--ports=increment");
+	const struct flow to_stranger = { IPPROTO_TCP, CUSTOMER, 4000, STRANGER, 9 };
+	struct flow from_stranger = { IPPROTO_TCP, STRANGER, 9, OUTER, 1024 };
+
+	(void)state;
+	assert_int_equal(out(n, tcp_out, 0), REASON_NONE);     /* port 1024 */
+	assert_int_equal(out(n, to_stranger, 0), REASON_NONE); /* port 1025 */
+	assert_int_equal(in(n, from_stranger, 1), REASON_FILTERED);
+	from_stranger.dst_port = 1025;
+	assert_int_equal(in(n, from_stranger, 1), REASON_NONE);
+	from_stranger.dst_port = 1024;
+	from_stranger.src_port = 10;
+	assert_int_equal(in(n, from_stranger, 1), REASON_NONE);
+	nat_free(n);
+}
+
 static void every_port_is_given_once_then_none(void **state)
 {
 	static bool taken[65536];
@@ -361,6 +379,7 @@ int main(void)
 		T(a_closing_session_lets_nobody_in_but_may_begin_anew),
 		T(a_tcp_mapping_goes_with_its_last_session),
 		T(only_a_syn_makes_a_mapping),
+		T(one_connection_has_one_mapping),
 		T(every_port_is_given_once_then_none),
 		T(a_full_table_refuses_and_is_usable_again_when_it_has_emptied),
 		T(one_mapping_can_have_every_session_and_stays_quick),

@@ -338,6 +338,25 @@ static void a_quote_too_short_or_of_an_error_is_refused(void **state)
 	assert_int_equal(packet_parse_quote(&quote, &p), REASON_FRAGMENT);
 }
 
+static void a_quote_whose_header_lies_about_its_length_is_refused(void **state)
+{
+	uint8_t inner[200], bytes[300];
+	struct packet p, quote;
+
+	(void)state;
+	for (size_t words = 0; words < 16; words++) {
+		for (size_t quoted = 28; quoted < 80; quoted++) {
+			make_udp(inner, 100);
+			inner[0] = (uint8_t)(0x40 | words);
+			const size_t total = make_error(bytes, inner, quoted);
+			const bool fits = words >= 5 && words * 4 + 8 <= quoted;
+
+			assert_int_equal(packet_parse(&p, bytes, total), REASON_NONE);
+			assert_int_equal(packet_parse_quote(&quote, &p), fits ? REASON_NONE : REASON_MALFORMED);
+		}
+	}
+}
+
 /* Parses a copy that ends where its memory ends, so that a sanitizer sees a read past it. */
 static enum reason parse_exactly(const uint8_t *bytes, size_t len)
 {
@@ -487,6 +506,7 @@ int main(void)
 		T(nothing_changes_when_the_endpoint_is_the_same),
 		T(quotes_are_rewritten_at_every_length_quoted),
 		T(a_quote_too_short_or_of_an_error_is_refused),
+		T(a_quote_whose_header_lies_about_its_length_is_refused),
 		T(packets_cut_at_every_length_are_malformed),
 		T(ipv6_packets_cut_at_every_length_are_malformed),
 		T(random_bytes_do_no_harm),
