@@ -14,6 +14,7 @@
 #define SWEEP_MS	 1000
 #define RELAY_TRIES	 256 /* ports that others hold, before the range counts as used up */
 #define COMPLAINT_MS 10000
+#define RECHECK_MS   5000 /* a lossy line is suspect all the time: its holes are not all asked at each turn */
 
 struct gateway {
 	uv_loop_t *loop;
@@ -30,6 +31,7 @@ struct gateway {
 	uint32_t public_ip; /* host order, 0: not known yet */
 	uint64_t epoch_ms;  /* when the table of mappings began */
 	uint64_t fault_ms;  /* since when the public address is unknown */
+	uint64_t recheck_ms[2]; /* UDP, TCP: when all holes may be rechecked again */
 	struct log_limit complaint;
 	bool closed;
 };
@@ -265,6 +267,9 @@ static int begin(struct gateway *g, const struct lease_key *key, const struct na
 		return err;
 	}
 	m->lease->owner = m;
+	/* The question is on its way: the firewall's work takes no time of the answer's. */
+	if (line_verdict(line_of(g, key->protocol)) == LINE_SUITED)
+		let_in(m);
 	return 0;
 }
 
@@ -375,6 +380,11 @@ static void sweep(uv_timer_t *timer)
 
 static void recheck_all(struct gateway *g, enum lease_protocol protocol)
 {
+	uint64_t *next_ms = &g->recheck_ms[protocol == LEASE_TCP];
+
+	if (clock_ms() < *next_ms)
+		return;
+	*next_ms = clock_ms() + RECHECK_MS;
 	for (struct lease *l = leases_next(g->leases, NULL); l; l = leases_next(g->leases, l))
 		if (l->key.protocol == protocol)
 			punch_recheck(((struct mapping *)l->owner)->punch);

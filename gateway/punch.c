@@ -210,8 +210,8 @@ int punch_open(struct punch **out, const struct punch_config *config)
 		clock_ms());
 	uv_timer_init(config->loop, &p->timer);
 	p->timer.data = p;
-	uv_timer_start(&p->timer, fire, 0, 0);
 	*out = p;
+	advance(p); /* asks at once; no event can come of it yet */
 	return 0;
 }
 
