@@ -119,12 +119,13 @@ static int open_firewall(struct program *p)
 static int open_server(struct program *p)
 {
 	const char *lan = "";
-	char holder[128];
+	const struct endpoint port = endpoint_ipv4(0, NATPMP_PORT);
+	char holder[HOLDER_MAX];
 	const int err = natpmp_server_open(&p->server, &p->loop, p->lans, p->lan_count, &lan);
 
 	if (err == -EADDRINUSE) {
-		holder_name(holder, sizeof(holder), "udp", NATPMP_PORT);
-		log_error("UDP port %u on lan=%s is held by %s: stop it, or leave out this interface with --lan", NATPMP_PORT, lan, holder);
+		log_error("UDP port %u on lan=%s is held by %s: stop it, or leave out this interface with --lan", NATPMP_PORT, lan,
+			holder_name(holder, SOCK_DGRAM, &port));
 	} else if (err < 0) {
 		log_error("cannot open UDP port %u on lan=%s error=\"%s\"", NATPMP_PORT, lan, strerror(-err));
 	}

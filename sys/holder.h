@@ -3,10 +3,14 @@
 #ifndef SYS_HOLDER_H
 #define SYS_HOLDER_H
 
-#include <stddef.h>
-#include <stdint.h>
+#include "lib/endpoint.h"
 
-/* Writes "miniupnpd (pid 812)", or "another process" when it cannot be told. protocol: "udp" or "tcp". */
-void holder_name(char *buf, size_t max, const char *protocol, uint16_t port);
+#define HOLDER_MAX 128
+
+/*
+ * "miniupnpd (pid 812)" for who keeps a socket of a type (SOCK_DGRAM, SOCK_STREAM) from being
+ * bound to an endpoint, "another process" when it cannot be told. Returns buf.
+ */
+const char *holder_name(char buf[HOLDER_MAX], int type, const struct endpoint *local);
 
 #endif

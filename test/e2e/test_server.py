@@ -626,7 +626,7 @@ class Program(Case):
                     holder.listen()
                 r = self.run_server(*DUAL)
             self.assertEqual(r.returncode, 1)
-            self.assertRegex(r.stderr, rf"cannot bind {word} 127\.0\.0\.2:3479: .* held-by=\S+ pid={os.getpid()}\b")
+            self.assertRegex(r.stderr, rf"cannot bind {word} 127\.0\.0\.2:3479: .*, held by \S+ \(pid {os.getpid()}\)")
             self.assertNotIn("listening", r.stderr)
 
     def test_foreign_address(self):
