@@ -63,7 +63,7 @@ table inet filter {
         type filter hook input priority filter; policy drop;
         ct state established,related accept
         iifname { "lan", "lo" } accept
-        meta l4proto { icmp, ipv6-icmp } accept
+        meta l4proto { icmp, icmpv6 } accept
     }
     chain forward {
         type filter hook forward priority filter; policy drop;
