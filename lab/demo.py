@@ -3,6 +3,7 @@
 import os
 import re
 import signal
+import subprocess
 import sys
 import time
 
@@ -147,7 +148,7 @@ def main():
             if "--once" not in sys.argv[1:]:
                 stay(home)
             finish(gateway, home)
-    except (Failed, LabError, AssertionError) as error:
+    except (Failed, LabError, AssertionError, OSError, subprocess.SubprocessError) as error:
         print(f"\n{paint('31', 'demo failed')}: {error}", file=sys.stderr)
         sys.exit(1)
     except KeyboardInterrupt:
