@@ -44,11 +44,12 @@ class Home(Lab):
         return self.nft("router", "list ruleset")
 
     def elements(self, name):
-        """A map's elements as {key: value}, without spaces."""
+        """A map's elements as {key: value}, without spaces. Without /etc/protocols nft lists protocols by number."""
         text = self.nft("router", f"list map inet stunway {name}")
         match = re.search(r"elements = \{(.*?)\}", text, re.S)
         pairs = match.group(1).split(",") if match else []
-        return dict("".join(p.split()).split(":", 1) for p in pairs)
+        plain = (re.sub(r"^17\.", "udp.", re.sub(r"^6\.", "tcp.", "".join(p.split()))) for p in pairs)
+        return dict(p.split(":", 1) for p in plain)
 
 
 class Echo:
