@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <sys/socket.h>
 
-#include "lib/cursor.h"
+#include "lib/datagram.h"
 #include "sys/cleanup.h"
 
 #define DATAGRAM_MAX 1500
@@ -41,28 +41,12 @@ static int attach_filter(int fd, uint16_t port)
 	return setsockopt(fd, SOL_SOCKET, SO_ATTACH_FILTER, &program, sizeof(program)) < 0 ? -errno : 0;
 }
 
-/* One packet from its IP header on. */
 static void unpack(struct tap *t, const uint8_t *packet, size_t len)
 {
-	struct reader r = { .at = packet, .left = len };
-	const uint8_t version_ihl = read_u8(&r);
-	uint32_t src, dst;
-	uint16_t src_port, dst_port, udp_len;
+	struct datagram d;
 
-	read_bytes(&r, 11);
-	src = read_u32(&r);
-	dst = read_u32(&r);
-	if (version_ihl >> 4 != 4 || (version_ihl & 15) < 5)
-		return;
-	read_bytes(&r, (size_t)((version_ihl & 15) - 5) * 4); /* options */
-	src_port = read_u16(&r);
-	dst_port = read_u16(&r);
-	udp_len = read_u16(&r);
-	read_u16(&r); /* checksum: STUN's transaction id guards the content */
-	if (r.overrun || udp_len < 8 || udp_len - 8u > r.left || dst != endpoint_ip32(&t->local) || dst_port != t->local.port)
-		return;
-	const struct endpoint from = endpoint_ipv4(src, src_port);
-	t->receive(t->owner, &from, r.at, udp_len - 8u);
+	if (datagram_decode(&d, packet, len) == 0 && endpoint_equal(&d.to, &t->local))
+		t->receive(t->owner, &d.from, d.bytes, d.len);
 }
 
 static void readable(uv_poll_t *poll, int status, int events)
