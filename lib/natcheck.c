@@ -5,21 +5,22 @@
 enum question { MAP_PRIMARY, MAP_OTHER, MAP_PORT, FILTER_PRIMARY, FILTER_BOTH, FILTER_PORT };
 enum question_state { QUIET, ASKING, ANSWERED, SILENT };
 
-/* Silence counts only where CHANGE-REQUEST is asked: more sendings there, spaced by what a long line needs. */
 static const struct transaction_timing mapping_timing = { .rto_ms = 500, .rc = 4, .rm = 2, .stream_ms = 5000 };
-static const struct transaction_timing filtering_timing = { .rto_ms = 500, .rc = 5, .rm = 2, .stream_ms = 5000 };
+/* Silence counts only where CHANGE-REQUEST is asked: sent more often, and waited for longer. */
+static const struct transaction_timing filtering_timing = { .rto_ms = 500, .rc = 5, .rm = 4 };
+#define FILTERING_RTO_MIN_MS 200
+#define FILTERING_RTO_MAX_MS 2000
 
 static const struct {
 	unsigned slot;
 	uint32_t change; /* CHANGE-REQUEST's value, 0: none */
-	const struct transaction_timing *timing;
 } rows[NATCHECK_QUESTIONS] = {
-	[MAP_PRIMARY] = { 0, 0, &mapping_timing },
-	[MAP_OTHER] = { 0, 0, &mapping_timing },
-	[MAP_PORT] = { 0, 0, &mapping_timing },
-	[FILTER_PRIMARY] = { 1, 0, &mapping_timing },
-	[FILTER_BOTH] = { 1, STUN_CHANGE_IP | STUN_CHANGE_PORT, &filtering_timing },
-	[FILTER_PORT] = { 1, STUN_CHANGE_PORT, &filtering_timing },
+	[MAP_PRIMARY] = { 0, 0 },
+	[MAP_OTHER] = { 0, 0 },
+	[MAP_PORT] = { 0, 0 },
+	[FILTER_PRIMARY] = { 1, 0 },
+	[FILTER_BOTH] = { 1, STUN_CHANGE_IP | STUN_CHANGE_PORT },
+	[FILTER_PORT] = { 1, STUN_CHANGE_PORT },
 };
 
 const char *nat_behavior_text(enum nat_behavior b)
@@ -34,13 +35,31 @@ const char *nat_behavior_text(enum nat_behavior b)
 	return texts[b];
 }
 
+/* The plain question's round trip spaces those about the filter: a short line has its verdict sooner. */
+static struct transaction_timing timing_of(const struct natcheck *c, enum question which)
+{
+	struct transaction_timing t = filtering_timing;
+
+	if (rows[which].change == 0)
+		return mapping_timing;
+	if (c->rtt_ms) {
+		t.rto_ms = 2 * c->rtt_ms;
+		if (t.rto_ms < FILTERING_RTO_MIN_MS)
+			t.rto_ms = FILTERING_RTO_MIN_MS;
+		if (t.rto_ms > FILTERING_RTO_MAX_MS)
+			t.rto_ms = FILTERING_RTO_MAX_MS;
+	}
+	return t;
+}
+
 static void ask(struct natcheck *c, enum question which, const struct endpoint *to, uint64_t now_ms)
 {
+	const struct transaction_timing timing = timing_of(c, which);
 	struct natcheck_question *q = &c->questions[which];
 	uint8_t chosen[12];
 
 	c->random(chosen, sizeof(chosen));
-	transaction_start(&q->transaction, chosen, rows[which].timing, c->stream, now_ms);
+	transaction_start(&q->transaction, chosen, &timing, c->stream, now_ms);
 	q->to = *to;
 	q->state = ASKING;
 }
@@ -238,8 +257,10 @@ static void answered(struct natcheck *c, enum question which, const struct stun_
 		learn_other(c, m);
 	if (which == MAP_PRIMARY)
 		after_map_primary(c, now_ms);
-	if (which == FILTER_PRIMARY)
+	if (which == FILTER_PRIMARY) {
+		c->rtt_ms = transaction_rtt_ms(&q->transaction, now_ms);
 		after_filter_primary(c, now_ms);
+	}
 }
 
 /* What RFC 8489 section 6.3.3 lets us use, and a hole would hold. */

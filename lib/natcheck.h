@@ -57,6 +57,7 @@ struct natcheck {
 	void (*random)(void *buf, size_t len);
 	struct endpoint servers[NATCHECK_SERVERS], other;
 	size_t server_count, primary, second; /* second: the next to be asked as another server */
+	uint32_t rtt_ms; /* 0: not known */
 	struct natcheck_question questions[NATCHECK_QUESTIONS];
 	uint8_t message[STUN_HEADER_LEN + 8];
 };

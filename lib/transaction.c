@@ -44,5 +44,7 @@ bool transaction_answers(const struct transaction *t, const struct stun_message 
 
 uint32_t transaction_rtt_ms(const struct transaction *t, uint64_t now_ms)
 {
-	return t->sent == 1 ? (uint32_t)(now_ms - t->started_ms) : 0;
+	if (t->sent != 1)
+		return 0;
+	return now_ms > t->started_ms ? (uint32_t)(now_ms - t->started_ms) : 1;
 }
