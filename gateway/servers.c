@@ -18,9 +18,13 @@
 #define RETRY_SLOWEST_MS 300000
 #define FAILED_FOR_MS	 60000 /* a server that failed is not begun with */
 
-/* Public servers that answer over UDP; few are known to keep a TCP connection. */
-const char *const servers_builtin[] = { "stun.cloudflare.com:3478", "udp:stun.l.google.com:19302", "stun.nextcloud.com:3478",
-	"udp:stun.miwifi.com:3478", "stun.chat.bilibili.com:3478", "stun.hot-chilli.net:3478", NULL };
+/*
+ * Public servers, asked sparingly. Those without a prefix are said to serve TCP too; which of
+ * them keep a connection is found out by holding holes there.
+ */
+const char *const servers_builtin[] = { "stun.cloudflare.com", "stun.nextcloud.com", "stun.freeswitch.org", "stun.sipnet.com",
+	"stun.radiojar.com", "stun.sonetel.com", "stun.voip.blackberry.com", "udp:stun.l.google.com:19302", "udp:stun.miwifi.com",
+	"udp:stun.chat.bilibili.com", NULL };
 
 struct name {
 	struct servers *all;
