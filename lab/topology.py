@@ -161,6 +161,13 @@ class Process:
                     raise LabError(f"{self.argv[0]}: {why} before a line with {text!r}:\n{self._tail()}")
                 self._news.wait(left)
 
+    def sanitizer(self):
+        """What ASan, LSan, UBSan or TSan said in it, "" for nothing."""
+        for i, line in enumerate(self.lines):
+            if re.search(r"(ERROR|WARNING): \w+Sanitizer|: runtime error: ", line):
+                return f"{self.argv[0]}:\n" + "\n".join(self.lines[i:i + 40])
+        return ""
+
     def poll(self):
         """The return code, None while it runs."""
         return self._popen.poll()
@@ -322,10 +329,13 @@ class Lab:
             raise
 
     def down(self):
-        """Ends every process, closes every socket, removes the namespaces. Again is harmless."""
+        """Ends every process, closes every socket, removes the namespaces. Again is harmless.
+
+        LabError, when nothing is left, if a sanitizer spoke in one of the programs."""
         if not self._open:
             return
         self._open = False
+        processes = list(self._processes)
         atexit.unregister(self.down)
         try:
             for s in self._sockets:
@@ -337,6 +347,9 @@ class Lab:
             if self._old_handler is not None:
                 signal.signal(signal.SIGTERM, self._old_handler)
                 self._old_handler = None
+        said = [said for said in (p.sanitizer() for p in processes) if said]
+        if said:
+            raise LabError("\n".join(said))
 
     def _catch_sigterm(self):
         """SIGTERM becomes an exception, so that `with` and `finally` do their work."""
