@@ -202,24 +202,32 @@ static int nft_remove(struct firewall *f, const struct firewall_mapping *m)
 	return change(f, "delete", m);
 }
 
+static void write_servers(FILE *out, const char *protocol, const struct endpoint *servers, size_t count)
+{
+	char ip[ENDPOINT_TEXT_MAX];
+
+	for (size_t i = 0; i < count; i++)
+		if (servers[i].family == ENDPOINT_IPV4)
+			fprintf(out, "add element inet stunway servers { %s . %s . %u }\n", protocol, endpoint_ip_text(&servers[i], ip),
+				servers[i].port);
+}
+
+/* Both protocols share a set: it is written anew from what was last said of each. */
 static int nft_exempt(struct firewall *f, enum lease_protocol protocol, const struct endpoint *servers, size_t count)
 {
 	const size_t which = protocol == LEASE_TCP;
-	char text[64 + 2 * SERVERS_MAX * 64], ip[ENDPOINT_TEXT_MAX];
-	int n = snprintf(text, sizeof(text), "flush set inet stunway servers\n");
+	CLEANUP(free_text) char *text = NULL;
+	size_t len;
+	FILE *out = open_memstream(&text, &len);
 
+	if (!out)
+		return -errno;
 	f->server_count[which] = count < SERVERS_MAX ? count : SERVERS_MAX;
 	memcpy(f->servers[which], servers, f->server_count[which] * sizeof(*servers));
-	for (size_t p = 0; p < 2; p++) {
-		for (size_t i = 0; i < f->server_count[p]; i++) {
-			const struct endpoint *e = &f->servers[p][i];
-
-			if (e->family == ENDPOINT_IPV4)
-				n += snprintf(text + n, sizeof(text) - (size_t)n, "add element inet stunway servers { %s . %s . %u }\n",
-					p ? "tcp" : "udp", endpoint_ip_text(e, ip), e->port);
-		}
-	}
-	return run(f, text);
+	fputs("flush set inet stunway servers\n", out);
+	write_servers(out, "udp", f->servers[0], f->server_count[0]);
+	write_servers(out, "tcp", f->servers[1], f->server_count[1]);
+	return fclose(out) == 0 ? run(f, text) : -ENOMEM;
 }
 
 static bool is_accepted(const struct firewall_config *c, const char *chain)

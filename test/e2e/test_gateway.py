@@ -443,6 +443,17 @@ class Life(unittest.TestCase):
             self.assertIn(f"{STUN2}:3478", line)
             self.assertIn("--stun", line)
 
+    def test_many_servers(self):
+        """As many STUN servers as may be named, with the longest addresses there are, are exempt from the maps"""
+        with Home() as home:
+            servers = [f"198.151.100.{100 + i}:65535" for i in range(32)]
+            gateway = home.gateway(stun=servers, ready="ready")
+            exempt = home.nft("router", "list set inet stunway servers")
+            for protocol in ["udp", "tcp"]:
+                for s in servers:
+                    self.assertIn(f"{protocol} . {s.replace(':', ' . ')}", exempt)
+            self.assertEqual(gateway.stop(), 0)
+
     def test_slow_dns(self):
         """A name that is not looked up yet holds nobody up; once it is, holes are punched"""
         with Home() as home:
