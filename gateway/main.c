@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "gateway/config.h"
 #include "gateway/gateway.h"
@@ -154,14 +155,14 @@ static void signalled(uv_signal_t *handle, int number)
 	}
 }
 
+static const int watched[3] = { SIGTERM, SIGINT, SIGUSR1 };
+
 static void watch_signals(struct program *p)
 {
-	static const int numbers[] = { SIGTERM, SIGINT, SIGUSR1 };
-
 	for (size_t i = 0; i < 3; i++) {
 		uv_signal_init(&p->loop, &p->signals[i]);
 		p->signals[i].data = p;
-		uv_signal_start(&p->signals[i], signalled, numbers[i]);
+		uv_signal_start(&p->signals[i], signalled, watched[i]);
 	}
 	signal(SIGPIPE, SIG_IGN);
 }
@@ -184,10 +185,15 @@ static void farewell(struct program *p)
 	for (size_t i = 0; i < 3; i++)
 		if (p->signals[i].data)
 			uv_close((uv_handle_t *)&p->signals[i], NULL);
+	/* Asked again it is still stopping: libuv gives closed signals back to their default, which kills. */
+	for (size_t i = 0; i < 3; i++)
+		signal(watched[i], SIG_IGN);
 	uv_timer_init(&p->loop, &timer);
 	uv_timer_start(&timer, stop_waiting, FAREWELL_MS, 0);
 	uv_unref((uv_handle_t *)&timer);
 	uv_run(&p->loop, UV_RUN_DEFAULT);
+	uv_close((uv_handle_t *)&timer, NULL);
+	uv_run(&p->loop, UV_RUN_NOWAIT);
 }
 
 static int serve(struct program *p)
@@ -200,7 +206,6 @@ static int serve(struct program *p)
 		return EXIT_FAILED;
 	}
 	natpmp_server_serve(p->server, p->gateway);
-	watch_signals(p);
 	log_info("ready");
 	uv_run(&p->loop, UV_RUN_DEFAULT);
 	return EXIT_DONE;
@@ -213,6 +218,7 @@ static int run(struct program *p)
 	log_interfaces(p);
 	if (open_server(p) < 0)
 		return EXIT_FAILED;
+	watch_signals(p); /* before there is a table that a signal's death would leave behind */
 	if (open_firewall(p) < 0)
 		return EXIT_FIREWALL;
 	return serve(p);
@@ -221,7 +227,7 @@ static int run(struct program *p)
 int main(int argc, char **argv)
 {
 	static struct program p;
-	int operand, status;
+	int operand, status, err;
 
 	switch (options_read(&config_options, &p.config, argc, argv, &operand)) {
 	case 0:
@@ -237,8 +243,15 @@ int main(int argc, char **argv)
 	}
 	setenv("UV_THREADPOOL_SIZE", "2", 0); /* they only look up names */
 	log_setup("stunway-gateway", (enum log_target)p.config.log_target, (enum log_level)p.config.log_level);
-	uv_loop_init(&p.loop);
+	err = uv_loop_init(&p.loop);
+	if (err < 0) {
+		log_error("cannot begin error=\"%s\"", uv_strerror(err));
+		return EXIT_FAILED;
+	}
 	status = run(&p);
 	farewell(&p);
+	/* A lookup that still runs cannot be broken off, and exit(3) would wait for its thread. */
+	if (uv_loop_close(&p.loop) < 0)
+		_exit(status);
 	return status;
 }

@@ -454,17 +454,27 @@ class Life(unittest.TestCase):
                     self.assertIn(f"{protocol} . {s.replace(':', ' . ')}", exempt)
             self.assertEqual(gateway.stop(), 0)
 
+    def with_dns(self, home, *names):
+        """A gateway that knows its servers by name, and the socket where its questions arrive."""
+        dns = home.socket("stranger", timeout=20)
+        dns.bind((STRANGER, 53))
+        conf = f"{home.directory}/resolv.conf"
+        with open(conf, "w") as f:
+            f.write(f"nameserver {STRANGER}\noptions timeout:30 attempts:1\n")
+        argv = [home.program("gateway"), "--wan", "wan", "--lan", "lan", *(o for n in names for o in ["--stun", n]), *ACCEPT]
+        gateway = home.spawn("router", ["unshare", "-m", "sh", "-c", f'mount --bind {conf} /etc/resolv.conf && exec "$@"', "sh",
+                                        *argv], ready="ready")
+        return gateway, dns
+
+    def dns_answer(self, dns, query, client, ip):
+        question = query[12:query.index(b"\0", 12) + 5]
+        dns.sendto(query[:2] + b"\x81\x80\0\1\0\1\0\0\0\0" + question + b"\xc0\x0c\0\1\0\1\0\0\0\x3c\0\4" +
+                   socket.inet_aton(ip), client)
+
     def test_slow_dns(self):
         """A name that is not looked up yet holds nobody up; once it is, holes are punched"""
         with Home() as home:
-            dns = home.socket("stranger", timeout=20)
-            dns.bind((STRANGER, 53))
-            conf = f"{home.directory}/resolv.conf"
-            with open(conf, "w") as f:
-                f.write(f"nameserver {STRANGER}\noptions timeout:30 attempts:1\n")
-            argv = [home.program("gateway"), "--wan", "wan", "--lan", "lan", "--stun", "stun.example.org", *ACCEPT]
-            home.spawn("router", ["unshare", "-m", "sh", "-c", f'mount --bind {conf} /etc/resolv.conf && exec "$@"', "sh", *argv],
-                       ready="ready")
+            _, dns = self.with_dns(home, "stun.example.org")
             query, client = dns.recvfrom(512)
             pmp = Pmp(home)
             began = time.monotonic()
@@ -472,10 +482,22 @@ class Life(unittest.TestCase):
             self.assertLess(time.monotonic() - began, 0.1)
             pmp.send(struct.pack("!BBHHHI", 0, UDP, 0, 8100, 0, 3600))
             self.assertIsNone(pmp.receive(0.3))
-            question = query[12:query.index(b"\0", 12) + 5]
-            answer = query[:2] + b"\x81\x80\0\1\0\1\0\0\0\0" + question + b"\xc0\x0c\0\1\0\1\0\0\0\x3c\0\4" + socket.inet_aton(STUN)
-            dns.sendto(answer, client)
+            self.dns_answer(dns, query, client, STUN)
             self.assertEqual(pmp.receive(10).result, 0)
+
+    def test_exit_during_lookup(self):
+        """SIGTERM ends it soon with 0 while names are being looked up, also when it is sent again"""
+        with Home() as home:
+            before = home.ruleset()
+            gateway, dns = self.with_dns(home, *(f"stun{i}.example.org" for i in range(4)))
+            dns.recvfrom(512)
+            began = time.monotonic()
+            gateway._popen.send_signal(signal.SIGTERM)
+            gateway.wait_line("NAT-PMP answered")
+            time.sleep(0.1)  # into the wait for the lookup
+            self.assertEqual(gateway.stop(), 0)
+            self.assertLess(time.monotonic() - began, 2)
+            self.assertEqual(home.ruleset(), before)
 
 
 class Faults(unittest.TestCase):
