@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include "gateway/config.h"
@@ -16,7 +17,8 @@
 /* Exit codes, as every program of stunway has them. */
 enum { EXIT_DONE = 0, EXIT_FAILED = 1, EXIT_USAGE = 2, EXIT_FIREWALL = 4 };
 
-#define FAREWELL_MS 500 /* handles have this long to close; a DNS lookup may not */
+#define FAREWELL_MS   500 /* handles have this long to close; a DNS lookup may not */
+#define FILES_BESIDES 64  /* open beside the mappings' own */
 
 struct program {
 	uv_loop_t loop;
@@ -28,6 +30,21 @@ struct program {
 	struct gateway *gateway;
 	uv_signal_t signals[3];
 };
+
+/* A TCP hole takes up to three sockets: the usual soft limit of 1024 would be used up by 300 of them. */
+static void raise_file_limit(const struct config *c)
+{
+	const rlim_t want = FILES_BESIDES + 3 * (rlim_t)c->max_mappings;
+	struct rlimit limit;
+
+	if (getrlimit(RLIMIT_NOFILE, &limit) < 0 || limit.rlim_cur >= want)
+		return;
+	limit.rlim_cur = limit.rlim_max < want ? limit.rlim_max : want;
+	setrlimit(RLIMIT_NOFILE, &limit);
+	if (limit.rlim_cur < want)
+		log_warn("only %llu files may be open, --max-mappings=%u may want %llu: raise the limit (ulimit -Hn, LimitNOFILE=)",
+			(unsigned long long)limit.rlim_cur, c->max_mappings, (unsigned long long)want);
+}
 
 static int find_wan(struct program *p)
 {
@@ -243,6 +260,7 @@ int main(int argc, char **argv)
 	}
 	setenv("UV_THREADPOOL_SIZE", "2", 0); /* they only look up names */
 	log_setup("stunway-gateway", (enum log_target)p.config.log_target, (enum log_level)p.config.log_level);
+	raise_file_limit(&p.config);
 	err = uv_loop_init(&p.loop);
 	if (err < 0) {
 		log_error("cannot begin error=\"%s\"", uv_strerror(err));

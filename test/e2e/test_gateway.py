@@ -499,6 +499,24 @@ class Life(unittest.TestCase):
             self.assertLess(time.monotonic() - began, 2)
             self.assertEqual(home.ruleset(), before)
 
+    def test_file_limit(self):
+        """The usual soft limit of open files does not bound the mappings; a hard one is said"""
+        with Home() as home:
+            gateway = home.spawn("router", ["prlimit", "--nofile=64:4000", home.program("gateway"), "--wan", "wan", "--lan", "lan",
+                                            "--stun", STUN, *ACCEPT], ready="NAT TCP mapping")
+            self.assertEqual([Pmp(home).map(TCP, p).result for p in range(9001, 9041)], [0] * 40)
+            self.assertFalse([line for line in gateway.lines if "files may be open" in line])
+            self.assertEqual(gateway.stop(), 0)
+            limited = home.spawn("router", ["prlimit", "--nofile=64:64", home.program("gateway"), "--wan", "wan", "--lan", "lan",
+                                            "--stun", STUN, *ACCEPT], ready="NAT TCP mapping")
+            self.assertIn("LimitNOFILE", limited.wait_line("only 64 files may be open"))
+            pmp = Pmp(home)
+            results = [pmp.map(TCP, p).result for p in range(9001, 9041)]
+            self.assertEqual(set(results), {0, 4})
+            self.assertEqual(pmp.map(TCP, 9001).result, 0, "a renewal always succeeds")
+            self.assertEqual(pmp.map(TCP, 0, lifetime=0).result, 0)
+            self.assertEqual(limited.stop(), 0)
+
 
 class Faults(unittest.TestCase):
     """What stands in the way at start is one clear line that says what to do."""
