@@ -14,6 +14,7 @@
 #define SWEEP_MS	 1000
 #define RELAY_TRIES	 256 /* ports that others hold, before the range counts as used up */
 #define COMPLAINT_MS 10000
+#define SCRUB_MAX	 64   /* ports at once */
 #define RECHECK_MS   5000 /* a lossy line is suspect all the time: its holes are not all asked at each turn */
 
 struct gateway {
@@ -24,6 +25,9 @@ struct gateway {
 	const struct gateway_callbacks *callbacks;
 	void *owner;
 
+	struct conntrack *conntrack;
+	struct conntrack_port unscrubbed[SCRUB_MAX]; /* changed since scrub_now */
+	size_t unscrubbed_count;
 	struct leases *leases;
 	struct servers *servers;
 	struct line *lines[2]; /* UDP, TCP */
@@ -85,15 +89,27 @@ static struct firewall_mapping firewall_mapping_of(const struct mapping *m)
 		m->lease->key.internal_port };
 }
 
-/* Flows that began under another rule, or none, must not outlive it. The map changes first, then this. */
-static void scrub(const struct gateway *g, const struct lease *l)
+/* Flows that began under another rule, or none, must not outlive it. The maps change first, then this, then comes the answer. */
+static void scrub_now(struct gateway *g)
 {
-	const int n = conntrack_scrub((uint8_t)l->key.protocol, g->wan.ip, l->relay_port);
+	const size_t ports = g->unscrubbed_count;
+	int n;
 
+	if (ports == 0)
+		return;
+	n = conntrack_scrub(g->conntrack, g->wan.ip, g->unscrubbed, ports);
 	if (n < 0)
-		log_warn("cannot scrub conntrack port=%u error=\"%s\"", l->relay_port, strerror(-n));
+		log_warn("cannot scrub conntrack ports=%zu error=\"%s\"", ports, strerror(-n));
 	else if (n > 0)
-		log_debug("scrubbed conntrack port=%u flows=%d", l->relay_port, n);
+		log_debug("scrubbed conntrack ports=%zu flows=%d", ports, n);
+	g->unscrubbed_count = 0;
+}
+
+static void scrub_later(struct gateway *g, const struct lease *l)
+{
+	if (g->unscrubbed_count == SCRUB_MAX)
+		scrub_now(g);
+	g->unscrubbed[g->unscrubbed_count++] = (struct conntrack_port){ (uint8_t)l->key.protocol, l->relay_port };
 }
 
 /* Says the same complaint at most every 10 s. */
@@ -119,7 +135,8 @@ static bool let_in(struct mapping *m)
 		return false;
 	}
 	m->in_firewall = true;
-	scrub(g, m->lease);
+	scrub_later(g, m->lease);
+	scrub_now(g);
 	return true;
 }
 
@@ -133,9 +150,10 @@ static void let_out(struct mapping *m)
 	if (g->config->firewall->remove(g->firewall, &rule) < 0)
 		complain(g, "firewall kept a mapping that ended", m);
 	m->in_firewall = false;
-	scrub(g, m->lease);
+	scrub_later(g, m->lease);
 }
 
+/* The caller ends as many as it must, then says scrub_now. */
 static void end(struct mapping *m, const char *why)
 {
 	struct gateway *g = m->gateway;
@@ -289,6 +307,7 @@ static void delete_matching(struct gateway *g, const struct lease_key *key)
 		if (key_matches(l, key))
 			end(l->owner, "deleted");
 	}
+	scrub_now(g);
 }
 
 static int refuse(struct gateway_answer *answer, enum natpmp_result result)
@@ -376,6 +395,7 @@ static void sweep(uv_timer_t *timer)
 				end(m, "given up");
 		}
 	}
+	scrub_now(g);
 }
 
 static void recheck_all(struct gateway *g, enum lease_protocol protocol)
@@ -420,6 +440,7 @@ static void verdict_came(struct gateway *g, enum lease_protocol protocol)
 		answer_waiting(m, &(struct gateway_answer){ .result = NATPMP_REFUSED });
 		end(m, "refused, the carrier's NAT is not suited");
 	}
+	scrub_now(g);
 }
 
 static void line_event(void *owner, enum lease_protocol protocol, enum line_event event)
@@ -450,8 +471,6 @@ static void servers_changed(void *owner, enum lease_protocol protocol)
 	const struct endpoint *list;
 	size_t count;
 
-	if (!g->servers)
-		return; /* still being opened; gateway_open looks itself */
 	list = servers_list(g->servers, protocol, &count);
 	if (g->config->firewall->exempt(g->firewall, protocol, list, count) < 0)
 		log_error("firewall did not exempt the STUN servers error=\"%s\"", g->config->firewall->error(g->firewall));
@@ -479,6 +498,8 @@ static int open_parts(struct gateway *g)
 	int err = leases_new(&g->leases, g->config->max_mappings, g->config->max_mappings_per_client);
 
 	if (err == 0)
+		err = conntrack_open(&g->conntrack);
+	if (err == 0)
 		err = open_servers(g);
 	for (size_t i = 0; i < 2 && err == 0; i++) {
 		const struct line_config c = { .loop = g->loop, .servers = g->servers, .protocol = i ? LEASE_TCP : LEASE_UDP,
@@ -486,8 +507,6 @@ static int open_parts(struct gateway *g)
 			.owner = g };
 
 		err = line_open(&g->lines[i], &c);
-		if (err == 0)
-			servers_changed(g, c.protocol);
 	}
 	return err;
 }
@@ -544,11 +563,13 @@ void gateway_close(struct gateway *g)
 
 		/* The firewall goes as a whole, after this; only the flows are left to end. */
 		if (m->in_firewall)
-			scrub(g, m->lease);
+			scrub_later(g, m->lease);
 		punch_close(m->punch);
 		leases_remove(g->leases, m->lease);
 		free(m);
 	}
+	scrub_now(g);
+	conntrack_close(g->conntrack);
 	leases_free(g->leases);
 	line_close(g->lines[0]);
 	line_close(g->lines[1]);

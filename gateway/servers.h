@@ -29,7 +29,10 @@ struct servers;
 /* changed: the list of a protocol is another one now. */
 typedef void servers_changed_fn(void *owner, enum lease_protocol protocol);
 
-/* Literal addresses are there at once; names come, and are looked up again every 10 minutes, sooner after a failure. */
+/*
+ * Literal addresses are there at once: *out is set and changed is called before this
+ * returns. Names come, and are looked up again every 10 minutes, sooner after a failure.
+ */
 int servers_open(struct servers **out, uv_loop_t *loop, const struct server_name *names, size_t count,
 	servers_changed_fn *changed, void *owner);
 /* Borrowed until the next turn of the loop. */

@@ -10,9 +10,6 @@
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
-
-#include "sys/cleanup.h"
 
 #define DOOMED_MAX 1024 /* deleted per pass; passes go on until one finds none */
 #define PASSES_MAX 16
@@ -24,19 +21,18 @@ struct tuple {
 	uint8_t protocol;
 };
 
+struct conntrack {
+	struct mnl_socket *nl;
+	uint32_t seq;
+};
+
 struct scrub {
-	uint8_t protocol;
 	uint32_t ip;
-	uint16_t port;
+	const struct conntrack_port *ports;
+	size_t port_count;
 	size_t count;
 	struct tuple doomed[DOOMED_MAX]; /* their original direction */
 };
-
-static void close_netlink(struct mnl_socket **nl)
-{
-	if (*nl)
-		mnl_socket_close(*nl);
-}
 
 static int ip_read(const struct nlattr *a, void *data)
 {
@@ -82,12 +78,19 @@ static int flow_read(const struct nlattr *a, void *data)
 	return MNL_CB_OK;
 }
 
+static bool has_port(const struct scrub *s, uint8_t protocol, uint16_t port)
+{
+	for (size_t i = 0; i < s->port_count; i++)
+		if (s->ports[i].port == port && s->ports[i].protocol == protocol)
+			return true;
+	return false;
+}
+
 static bool is_doomed(const struct scrub *s, const struct tuple *original, const struct tuple *reply)
 {
-	const bool came_in = original->dst == s->ip && original->dst_port == s->port;
-	const bool goes_out = reply->dst == s->ip && reply->dst_port == s->port && original->src != s->ip;
-
-	return original->protocol == s->protocol && (came_in || goes_out);
+	if (original->dst == s->ip && has_port(s, original->protocol, original->dst_port))
+		return true; /* came in */
+	return reply->dst == s->ip && original->src != s->ip && has_port(s, original->protocol, reply->dst_port); /* goes out */
 }
 
 static int flow_seen(const struct nlmsghdr *nlh, void *data)
@@ -116,16 +119,16 @@ static struct nlmsghdr *message(char *buf, uint16_t type, uint16_t flags, uint32
 }
 
 /* Sends a message and hands each answer to cb until its end. */
-static int talk(struct mnl_socket *nl, const struct nlmsghdr *nlh, mnl_cb_t cb, void *data)
+static int talk(struct conntrack *ct, const struct nlmsghdr *nlh, mnl_cb_t cb, void *data)
 {
-	const unsigned port = mnl_socket_get_portid(nl);
+	const unsigned port = mnl_socket_get_portid(ct->nl);
 	char buf[DUMP_BYTES];
 	int more = MNL_CB_OK;
 
-	if (mnl_socket_sendto(nl, nlh, nlh->nlmsg_len) < 0)
+	if (mnl_socket_sendto(ct->nl, nlh, nlh->nlmsg_len) < 0)
 		return -errno;
 	while (more > MNL_CB_STOP) {
-		const ssize_t n = mnl_socket_recvfrom(nl, buf, sizeof(buf));
+		const ssize_t n = mnl_socket_recvfrom(ct->nl, buf, sizeof(buf));
 
 		if (n < 0)
 			return -errno;
@@ -136,10 +139,10 @@ static int talk(struct mnl_socket *nl, const struct nlmsghdr *nlh, mnl_cb_t cb, 
 	return 0;
 }
 
-static int delete_flow(struct mnl_socket *nl, const struct tuple *t, uint32_t seq)
+static int delete_flow(struct conntrack *ct, const struct tuple *t)
 {
 	char buf[512];
-	struct nlmsghdr *nlh = message(buf, IPCTNL_MSG_CT_DELETE, NLM_F_ACK, seq);
+	struct nlmsghdr *nlh = message(buf, IPCTNL_MSG_CT_DELETE, NLM_F_ACK, ++ct->seq);
 	struct nlattr *tuple = mnl_attr_nest_start(nlh, CTA_TUPLE_ORIG);
 	struct nlattr *part = mnl_attr_nest_start(nlh, CTA_TUPLE_IP);
 	int err;
@@ -153,41 +156,62 @@ static int delete_flow(struct mnl_socket *nl, const struct tuple *t, uint32_t se
 	mnl_attr_put_u16(nlh, CTA_PROTO_DST_PORT, htons(t->dst_port));
 	mnl_attr_nest_end(nlh, part);
 	mnl_attr_nest_end(nlh, tuple);
-	err = talk(nl, nlh, NULL, NULL);
+	err = talk(ct, nlh, NULL, NULL);
 	return err == -ENOENT ? 0 : err; /* it ended by itself meanwhile */
 }
 
-static int scrub_once(struct mnl_socket *nl, struct scrub *s, uint32_t *seq)
+static int scrub_once(struct conntrack *ct, struct scrub *s)
 {
 	char buf[256];
-	const struct nlmsghdr *nlh = message(buf, IPCTNL_MSG_CT_GET, NLM_F_DUMP, ++*seq);
-	int err = talk(nl, nlh, flow_seen, s);
+	const struct nlmsghdr *nlh = message(buf, IPCTNL_MSG_CT_GET, NLM_F_DUMP, ++ct->seq);
+	int err = talk(ct, nlh, flow_seen, s);
 
 	for (size_t i = 0; i < s->count && err == 0; i++)
-		err = delete_flow(nl, &s->doomed[i], ++*seq);
+		err = delete_flow(ct, &s->doomed[i]);
 	return err;
 }
 
-int conntrack_scrub(uint8_t protocol, uint32_t ip, uint16_t port)
+int conntrack_scrub(struct conntrack *ct, uint32_t ip, const struct conntrack_port *ports, size_t count)
 {
-	CLEANUP(close_netlink) struct mnl_socket *nl = mnl_socket_open(NETLINK_NETFILTER);
-	struct scrub *s;
-	uint32_t seq = (uint32_t)time(NULL);
+	struct scrub *s = calloc(1, sizeof(*s));
 	int deleted = 0, err = 0;
 
-	if (!nl || mnl_socket_bind(nl, 0, MNL_SOCKET_AUTOPID) < 0)
-		return -errno;
-	s = calloc(1, sizeof(*s));
 	if (!s)
 		return -ENOMEM;
-	*s = (struct scrub){ .protocol = protocol, .ip = ip, .port = port };
+	*s = (struct scrub){ .ip = ip, .ports = ports, .port_count = count };
 	for (int pass = 0; pass < PASSES_MAX && err == 0; pass++) {
 		s->count = 0;
-		err = scrub_once(nl, s, &seq);
+		err = scrub_once(ct, s);
 		deleted += (int)s->count;
 		if (s->count < DOOMED_MAX)
 			break;
 	}
 	free(s);
 	return err < 0 ? err : deleted;
+}
+
+int conntrack_open(struct conntrack **out)
+{
+	struct conntrack *ct = calloc(1, sizeof(*ct));
+	int err;
+
+	if (!ct)
+		return -ENOMEM;
+	ct->nl = mnl_socket_open2(NETLINK_NETFILTER, SOCK_CLOEXEC);
+	if (!ct->nl || mnl_socket_bind(ct->nl, 0, MNL_SOCKET_AUTOPID) < 0) {
+		err = -errno;
+		conntrack_close(ct);
+		return err;
+	}
+	*out = ct;
+	return 0;
+}
+
+void conntrack_close(struct conntrack *ct)
+{
+	if (!ct)
+		return;
+	if (ct->nl)
+		mnl_socket_close(ct->nl);
+	free(ct);
 }

@@ -9,13 +9,28 @@
 #ifndef SYS_CONNTRACK_H
 #define SYS_CONNTRACK_H
 
+#include <stddef.h>
 #include <stdint.h>
 
+struct conntrack;
+
+struct conntrack_port {
+	uint8_t protocol; /* 6 or 17 */
+	uint16_t port;
+};
+
 /*
- * Deletes the IPv4 flows of a protocol (6, 17) that came to ip:port from outside, and those
- * that another host sends out as ip:port. Our own sockets' flows from ip:port stay. ip is in
- * host order. Returns how many were deleted, or a negative errno.
+ * Its socket stays open: the kernel lets a netlink socket's close wait for nf_tables'
+ * last deletion, some 8 ms. Negative errno.
  */
-int conntrack_scrub(uint8_t protocol, uint32_t ip, uint16_t port);
+int conntrack_open(struct conntrack **out);
+/*
+ * Deletes the IPv4 flows that came to one of these ports of ip from outside, and those
+ * that another host sends out as such a port. Our own sockets' flows from there stay. ip
+ * is in host order. The kernel walks its whole table, so many ports at once cost as much
+ * as one. Returns how many were deleted, or a negative errno.
+ */
+int conntrack_scrub(struct conntrack *ct, uint32_t ip, const struct conntrack_port *ports, size_t count);
+void conntrack_close(struct conntrack *ct); /* NULL is fine */
 
 #endif

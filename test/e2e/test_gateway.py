@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """stunway-gateway at a home line: natpmpc, strangers, a carrier's NAT, the router's own firewall (lab/topology.py)."""
+import os
 import re
 import signal
 import socket
@@ -427,6 +428,37 @@ class Life(unittest.TestCase):
             self.assertEqual(other.map(TCP, 2).result, 4)
             gateway.wait_line("there are --max-mappings")
             self.assertEqual(pmp.map(UDP, 1).result, 0, "a renewal always succeeds")
+
+    def test_no_growth(self):
+        """Mappings that come and go leave no file and no memory behind, and many end as fast as one"""
+        with Home() as home:
+            gateway = home.gateway("--max-mappings-per-client", "200", "--log-level", "info")
+            gateway.wait_line("NAT TCP mapping")
+            pmp = Pmp(home)
+            self.cycles(pmp, 60)
+            files, memory = self.files(gateway), self.memory_kib(gateway)
+            self.cycles(pmp, 120)
+            self.assertEqual(self.files(gateway), files)
+            if home.build.endswith("/build"):  # a sanitizer keeps what was freed
+                self.assertLess(self.memory_kib(gateway), memory + 256)
+            self.assertEqual({pmp.map(UDP, port).result for port in range(9001, 9151)}, {0})
+            began = time.monotonic()
+            self.assertEqual(pmp.map(UDP, 0, lifetime=0).result, 0)
+            self.assertLess(time.monotonic() - began, 1)
+            self.assertEqual(home.elements("inbound"), {})
+            self.assertEqual(self.files(gateway), files)
+
+    def cycles(self, pmp, count):
+        for i in range(count):
+            self.assertEqual([pmp.map([UDP, TCP][i % 2], 9001 + i, lifetime=s).result for s in [60, 0]], [0, 0])
+
+    def files(self, gateway):
+        time.sleep(0.1)  # handles close at the end of a turn
+        return len(os.listdir(f"/proc/{gateway.pid}/fd"))
+
+    def memory_kib(self, gateway):
+        with open(f"/proc/{gateway.pid}/status") as f:
+            return int(re.search(r"VmRSS:\s+(\d+)", f.read()).group(1))
 
     def test_no_server(self):
         """An unreachable STUN server is one clear line; clients meet silence first, then result 3"""
