@@ -13,9 +13,12 @@
 
 #define SWEEP_MS	 1000
 #define RELAY_TRIES	 256 /* ports that others hold, before the range counts as used up */
-#define COMPLAINT_MS 10000
+#define COMPLAINT_MS	 10000
+#define REFUSALS_BURST	 10
 #define SCRUB_MAX	 64   /* ports at once */
-#define RECHECK_MS   5000 /* a lossy line is suspect all the time: its holes are not all asked at each turn */
+#define LOG_BURST	 100  /* lines of mappings' events at once, then one per … */
+#define LOG_MS		 250
+#define RECHECK_MS	 5000 /* a lossy line is suspect all the time: its holes are not all asked at each turn */
 
 struct gateway {
 	uv_loop_t *loop;
@@ -36,7 +39,7 @@ struct gateway {
 	uint64_t epoch_ms;  /* when the table of mappings began */
 	uint64_t fault_ms;  /* since when the public address is unknown */
 	uint64_t recheck_ms[2]; /* UDP, TCP: when all holes may be rechecked again */
-	struct log_limit complaint;
+	struct log_limit complaint, refusal_log, event_log;
 	bool closed;
 };
 
@@ -112,6 +115,16 @@ static void scrub_later(struct gateway *g, const struct lease *l)
 	g->unscrubbed[g->unscrubbed_count++] = (struct conntrack_port){ (uint8_t)l->key.protocol, l->relay_port };
 }
 
+/* An event of a mapping. Clients cause these as fast as they like, and a line that moves all at once. */
+static void say(struct mapping *m, enum log_level level, const char *event, const char *detail)
+{
+	uint64_t skipped;
+	char text[160];
+
+	if (log_allowed_burst(&m->gateway->event_log, LOG_MS, LOG_BURST, clock_ms(), &skipped))
+		log_line(level, "%s: %s%s more=%llu", event, mapping_text(m, text, sizeof(text)), detail, (unsigned long long)skipped);
+}
+
 /* Says the same complaint at most every 10 s. */
 static void complain(struct gateway *g, const char *what, const struct mapping *m)
 {
@@ -157,9 +170,8 @@ static void let_out(struct mapping *m)
 static void end(struct mapping *m, const char *why)
 {
 	struct gateway *g = m->gateway;
-	char text[160];
 
-	log_info("mapping %s: %s", why, mapping_text(m, text, sizeof(text)));
+	say(m, LOG_LEVEL_INFO, why, "");
 	let_out(m);
 	punch_close(m->punch);
 	leases_remove(g->leases, m->lease);
@@ -217,22 +229,22 @@ static void hole_event(void *owner, enum hole_action event, bool disagree)
 	struct gateway *g = m->gateway;
 	char text[160];
 
-	mapping_text(m, text, sizeof(text));
 	switch (event) {
 	case HOLE_OPENED:
-		log_info("hole open: %s rtt=%u ms", text, hole_of(m)->rtt_ms);
+		snprintf(text, sizeof(text), " rtt=%u ms", hole_of(m)->rtt_ms);
+		say(m, LOG_LEVEL_INFO, "hole open", text);
 		settle(m);
 		break;
 	case HOLE_CHANGED:
-		log_info("hole changed: %s", text);
+		say(m, LOG_LEVEL_INFO, "hole changed", "");
 		settle(m);
 		g->callbacks->announce(g->owner);
 		break;
 	case HOLE_GONE:
-		log_warn("hole lost: %s reason=\"%s\"", text, disagree ? "STUN servers' answers disagree" : "STUN servers fell silent");
+		say(m, LOG_LEVEL_WARN, "hole lost", disagree ? " reason=\"STUN servers' answers disagree\"" : " reason=\"STUN servers fell silent\"");
 		break;
 	case HOLE_SUSPECT:
-		log_debug("hole is checked again: %s", text);
+		log_debug("hole is checked again: %s", mapping_text(m, text, sizeof(text)));
 		break;
 	case HOLE_WAIT:
 	case HOLE_SEND:
@@ -305,7 +317,7 @@ static void delete_matching(struct gateway *g, const struct lease_key *key)
 	for (struct lease *l = leases_next(g->leases, NULL); l; l = next) {
 		next = leases_next(g->leases, l);
 		if (key_matches(l, key))
-			end(l->owner, "deleted");
+			end(l->owner, "mapping deleted");
 	}
 	scrub_now(g);
 }
@@ -339,6 +351,7 @@ int gateway_map(struct gateway *g, uint32_t client_ip, const struct natpmp_reque
 	const struct lease_key key = { request->opcode == NATPMP_MAP_TCP ? LEASE_TCP : LEASE_UDP, client_ip, request->internal_port };
 	const struct endpoint client = endpoint_ipv4(client_ip, request->internal_port);
 	char text[ENDPOINT_TEXT_MAX];
+	uint64_t skipped;
 	struct lease *l;
 	int err;
 
@@ -356,11 +369,14 @@ int gateway_map(struct gateway *g, uint32_t client_ip, const struct natpmp_reque
 	err = begin(g, &key, request, asker);
 	if (err == 0)
 		return 0;
-	log_warn("no mapping for protocol=%s client=%s reason=\"%s\"", protocol_name(key.protocol), endpoint_text(&client, text),
-		err == -EDQUOT	     ? "the client has its --max-mappings-per-client" :
-		err == -ENOSPC	     ? "there are --max-mappings" :
-		err == -EADDRINUSE ? "no free port in --relay-ports" :
-					     strerror(-err));
+	if (log_allowed_burst(&g->refusal_log, COMPLAINT_MS, REFUSALS_BURST, clock_ms(), &skipped))
+		log_warn("no mapping for protocol=%s client=%s reason=\"%s\" more=%llu", protocol_name(key.protocol),
+			endpoint_text(&client, text),
+			err == -EDQUOT	     ? "the client has its --max-mappings-per-client" :
+			err == -ENOSPC	     ? "there are --max-mappings" :
+			err == -EADDRINUSE ? "no free port in --relay-ports" :
+						     strerror(-err),
+			(unsigned long long)skipped);
 	return refuse(answer, NATPMP_OUT_OF_RESOURCES);
 }
 
@@ -388,11 +404,11 @@ static void sweep(uv_timer_t *timer)
 
 		next = leases_next(g->leases, l);
 		if (now_ms >= l->expires_ms) {
-			end(m, "expired");
+			end(m, "mapping expired");
 		} else if (m->waiting && fault_lasts(g, m->waiting_since_ms)) {
 			answer_waiting(m, &(struct gateway_answer){ .result = NATPMP_NETWORK_FAILURE });
 			if (!promised(m))
-				end(m, "given up");
+				end(m, "mapping given up");
 		}
 	}
 	scrub_now(g);
@@ -438,7 +454,7 @@ static void verdict_came(struct gateway *g, enum lease_protocol protocol)
 			continue;
 		}
 		answer_waiting(m, &(struct gateway_answer){ .result = NATPMP_REFUSED });
-		end(m, "refused, the carrier's NAT is not suited");
+		end(m, "mapping refused, the carrier's NAT is not suited");
 	}
 	scrub_now(g);
 }

@@ -14,6 +14,8 @@
 
 #define BURST	   64 /* datagrams per wake-up */
 #define DROP_LOG_MS 10000
+#define ANSWER_LOG_BURST 50 /* answers said at once, then one per … */
+#define ANSWER_LOG_MS	 500
 
 struct lan {
 	struct natpmp_server *server;
@@ -27,7 +29,7 @@ struct natpmp_server {
 	uv_timer_t announcing;
 	struct natpmp_announcer announcer;
 	struct natpmp_counters counters;
-	struct log_limit drop_log;
+	struct log_limit drop_log, answer_log, send_log;
 	bool closed;
 	size_t handles; /* not closed yet */
 	size_t count;
@@ -47,9 +49,11 @@ static void send_from(const struct lan *l, uint32_t from_ip, const struct endpoi
 	const struct endpoint from = endpoint_ipv4(from_ip, 0);
 	const int err = net_send(l->fd, bytes, len, to, &from, l->is.index);
 	char text[ENDPOINT_TEXT_MAX];
+	uint64_t skipped;
 
-	if (err < 0)
-		log_warn("NAT-PMP answer not sent to=%s lan=%s error=\"%s\"", endpoint_text(to, text), l->is.name, strerror(-err));
+	if (err < 0 && log_allowed(&l->server->send_log, DROP_LOG_MS, clock_ms(), &skipped))
+		log_warn("NAT-PMP answer not sent to=%s lan=%s error=\"%s\" more=%llu", endpoint_text(to, text), l->is.name,
+			strerror(-err), (unsigned long long)skipped);
 }
 
 static void reply(struct natpmp_server *s, const struct reply_to *to, const uint8_t *bytes, size_t len)
@@ -58,13 +62,17 @@ static void reply(struct natpmp_server *s, const struct reply_to *to, const uint
 	send_from(&s->lans[to->lan], to->asked_ip, &to->client, bytes, len);
 }
 
-static void log_answer(const struct reply_to *to, const struct natpmp_request *q, const struct gateway_answer *a)
+/* A client may ask as often as it likes, not write as much. */
+static void log_answer(struct natpmp_server *s, const struct reply_to *to, const struct natpmp_request *q,
+	const struct gateway_answer *a)
 {
 	char text[ENDPOINT_TEXT_MAX];
+	uint64_t skipped;
 
-	log_info("NAT-PMP answer client=%s opcode=%u internal=%u result=%u (%s) outer=%u lifetime=%u s",
-		endpoint_ip_text(&to->client, text), q->opcode, q->internal_port, a->result, natpmp_result_text(a->result), a->outer_port,
-		a->lifetime_s);
+	if (log_allowed_burst(&s->answer_log, ANSWER_LOG_MS, ANSWER_LOG_BURST, clock_ms(), &skipped))
+		log_info("NAT-PMP answer client=%s opcode=%u internal=%u result=%u (%s) outer=%u lifetime=%u s more=%llu",
+			endpoint_ip_text(&to->client, text), q->opcode, q->internal_port, a->result, natpmp_result_text(a->result),
+			a->outer_port, a->lifetime_s, (unsigned long long)skipped);
 }
 
 static void reply_map(struct natpmp_server *s, const struct reply_to *to, const struct natpmp_request *q,
@@ -72,7 +80,7 @@ static void reply_map(struct natpmp_server *s, const struct reply_to *to, const 
 {
 	uint8_t buf[NATPMP_ANSWER_MAX];
 
-	log_answer(to, q, a);
+	log_answer(s, to, q, a);
 	reply(s, to, buf, natpmp_encode_map(buf, q, a->result, gateway_epoch_s(s->gateway), a->outer_port, a->lifetime_s));
 }
 

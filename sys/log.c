@@ -76,13 +76,19 @@ void log_line(enum log_level level, const char *format, ...)
 		colour ? "\033[0m" : "", words);
 }
 
-int log_allowed(struct log_limit *limit, uint32_t interval_ms, uint64_t now_ms, uint64_t *skipped)
+int log_allowed_burst(struct log_limit *limit, uint32_t interval_ms, uint32_t burst, uint64_t now_ms, uint64_t *skipped)
 {
-	if (now_ms < limit->next_ms) {
+	/* next_ms runs ahead of the clock by an interval for each line said. */
+	if (limit->next_ms > now_ms + (uint64_t)(burst - 1) * interval_ms) {
 		limit->skipped++;
 		return 0;
 	}
 	*skipped = limit->skipped;
-	*limit = (struct log_limit){ .next_ms = now_ms + interval_ms };
+	*limit = (struct log_limit){ .next_ms = (limit->next_ms > now_ms ? limit->next_ms : now_ms) + interval_ms };
 	return 1;
+}
+
+int log_allowed(struct log_limit *limit, uint32_t interval_ms, uint64_t now_ms, uint64_t *skipped)
+{
+	return log_allowed_burst(limit, interval_ms, 1, now_ms, skipped);
 }

@@ -35,5 +35,7 @@ struct log_limit {
 	uint64_t skipped;
 };
 int log_allowed(struct log_limit *limit, uint32_t interval_ms, uint64_t now_ms, uint64_t *skipped);
+/* So many lines at once (at least 1), then one per interval. */
+int log_allowed_burst(struct log_limit *limit, uint32_t interval_ms, uint32_t burst, uint64_t now_ms, uint64_t *skipped);
 
 #endif

@@ -429,6 +429,26 @@ class Life(unittest.TestCase):
             gateway.wait_line("there are --max-mappings")
             self.assertEqual(pmp.map(UDP, 1).result, 0, "a renewal always succeeds")
 
+    def test_flood(self):
+        """5,000 requests of one client: it gets its share and no more, others are served, the log stays short"""
+        with Home() as home:
+            gateway = home.gateway("--log-level", "info")
+            gateway.wait_line("NAT UDP mapping")
+            pmp, other = Pmp(home, "lan1"), Pmp(home, "lan2")
+            self.assertEqual(pmp.map(UDP, 1).result, 0)
+            memory = self.memory_kib(gateway)
+            for i in range(5000):
+                pmp.send(struct.pack("!BBHHHI", 0, UDP, 0, i + 1, 0, i % 3 * 60))
+                if i % 500 == 0:
+                    answer = eventually(lambda: other.address(0.25), what="an answer to another client")
+                    self.assertEqual(answer.address, PUBLIC)
+            self.assertEqual(other.map(UDP, 7).result, 0)
+            self.assertLessEqual(len([k for k in home.elements("outbound") if LAN1 in k]), 64)
+            self.assertLess(len(gateway.lines), 600)
+            if home.build.endswith("/build"):
+                self.assertLess(self.memory_kib(gateway), memory + 1024)
+            self.assertEqual(gateway.stop(), 0)
+
     def test_no_growth(self):
         """Mappings that come and go leave no file and no memory behind, and many end as fast as one"""
         with Home() as home:
