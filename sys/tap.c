@@ -13,6 +13,7 @@
 #include "sys/cleanup.h"
 
 #define DATAGRAM_MAX 1500
+#define BURST	     32 /* packets per wake-up, so that others have their turn */
 
 struct tap {
 	uv_poll_t poll;
@@ -55,7 +56,7 @@ static void readable(uv_poll_t *poll, int status, int events)
 	uint8_t packet[DATAGRAM_MAX];
 
 	(void)status, (void)events;
-	while (!uv_is_closing((const uv_handle_t *)poll)) {
+	for (int i = 0; i < BURST && !uv_is_closing((const uv_handle_t *)poll); i++) {
 		struct sockaddr_ll from;
 		socklen_t from_len = sizeof(from);
 		const ssize_t n = recvfrom(t->fd, packet, sizeof(packet), 0, (struct sockaddr *)&from, &from_len);
