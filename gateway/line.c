@@ -142,6 +142,19 @@ static void start_check(struct line *l)
 	}
 }
 
+/* What a running check learned so far is of another line, or of fewer servers. */
+static void restart_check(struct line *l)
+{
+	check_close(l->check);
+	l->check = NULL;
+	start_check(l);
+}
+
+static bool is_undecided(const struct line *l)
+{
+	return !l->checked || l->verdict.mapping == NAT_UNKNOWN;
+}
+
 static void learned(struct line *l)
 {
 	const uint32_t ip = endpoint_ip32(&punch_hole(l->watch)->outer);
@@ -153,7 +166,9 @@ static void learned(struct line *l)
 	log_info("line %s: public address=%s rtt=%u ms", name_of(l), endpoint_ip_text(&punch_hole(l->watch)->outer, text),
 		punch_hole(l->watch)->rtt_ms);
 	tell(l, event);
-	if (!l->checked || event == LINE_MOVED || l->verdict.mapping == NAT_UNKNOWN)
+	if (event == LINE_MOVED)
+		restart_check(l);
+	else if (is_undecided(l))
 		start_check(l);
 }
 
@@ -227,6 +242,8 @@ int line_open(struct line **out, const struct line_config *config)
 void line_recheck(struct line *l)
 {
 	punch_recheck(l->watch);
+	if (l->public_ip != 0 && is_undecided(l))
+		restart_check(l);
 }
 
 static void free_line(uv_handle_t *handle)

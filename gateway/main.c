@@ -258,7 +258,7 @@ int main(int argc, char **argv)
 		fprintf(stderr, "stunway-gateway: no word '%s' expected; see --help\n", argv[operand]);
 		return EXIT_USAGE;
 	}
-	setenv("UV_THREADPOOL_SIZE", "2", 0); /* they only look up names */
+	setenv("UV_THREADPOOL_SIZE", "4", 0); /* lookups get half of them: a name that hangs does not hold up the others */
 	log_setup("stunway-gateway", (enum log_target)p.config.log_target, (enum log_level)p.config.log_level);
 	raise_file_limit(&p.config);
 	err = uv_loop_init(&p.loop);

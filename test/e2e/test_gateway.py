@@ -537,6 +537,25 @@ class Life(unittest.TestCase):
             self.dns_answer(dns, query, client, STUN)
             self.assertEqual(pmp.receive(10).result, 0)
 
+    def test_late_dns(self):
+        """A second server whose name comes late still shows that the NAT is not suited, after one alone could not tell"""
+        with Home({"mapping": "apd", "filtering": "apd", "ports": "random"}) as home:
+            home.stun.stop()
+            for role, ip in [("stun", STUN), ("stun2", STUN2)]:
+                home.spawn(role, [home.program("server"), "--ipv4", ip], ready=f"listening tcp {ip}:3479")
+            gateway, dns = self.with_dns(home, "a.example.org", "b.example.org")
+            asked = [dns.recvfrom(512) for _ in range(2)]
+            self.dns_answer(dns, *asked[0], STUN)
+            pmp = Pmp(home)
+            self.assertEqual(pmp.map(UDP, 8200).result, 0)
+            for protocol in ["UDP", "TCP"]:
+                gateway.wait_line(f"NAT {protocol}: cannot tell whether holes work")
+            self.dns_answer(dns, *asked[1], STUN2)
+            for protocol in ["UDP", "TCP"]:
+                self.assertIn("mappings are refused", gateway.wait_line(f"NAT {protocol} mapping="))
+            self.assertEqual(pmp.map(UDP, 8200).result, 2)
+            self.assertEqual(home.elements("inbound"), {})
+
     def test_exit_during_lookup(self):
         """SIGTERM ends it soon with 0 while names are being looked up, also when it is sent again"""
         with Home() as home:
