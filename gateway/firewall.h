@@ -12,7 +12,8 @@
  * sockets that hold them. Flows of ours carry a ct mark, by which a foreign chain that
  * drops by default can let them pass (accept_chains).
  *
- * A change takes effect or fails whole. After each the caller scrubs conntrack.
+ * A change takes effect or fails whole, and what is there already may be added again. After
+ * each the caller scrubs conntrack.
  */
 #ifndef GATEWAY_FIREWALL_H
 #define GATEWAY_FIREWALL_H

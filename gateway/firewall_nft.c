@@ -197,9 +197,18 @@ static int nft_add(struct firewall *f, const struct firewall_mapping *m)
 	return change(f, "add", m);
 }
 
+/* Where somebody took one half already, the other must go all the same, or nobody gets its key again. */
 static int nft_remove(struct firewall *f, const struct firewall_mapping *m)
 {
-	return change(f, "delete", m);
+	const int err = change(f, "delete", m);
+	char ip[ENDPOINT_TEXT_MAX];
+
+	if (err == 0)
+		return 0;
+	ip_text(m->client_ip, ip);
+	runf(f, "delete element inet stunway inbound { %s . %u }\n", protocol_name(m->protocol), m->relay_port);
+	runf(f, "delete element inet stunway outbound { %s . %s . %u }\n", protocol_name(m->protocol), ip, m->internal_port);
+	return err;
 }
 
 static void write_servers(FILE *out, const char *protocol, const struct endpoint *servers, size_t count)

@@ -13,8 +13,9 @@
 
 #define SWEEP_MS	 1000
 #define RELAY_TRIES	 256 /* ports that others hold, before the range counts as used up */
+#define CONFIRM_MS	 1000
 #define COMPLAINT_MS	 10000
-#define REFUSALS_BURST	 10
+#define COMPLAINTS_BURST 10
 #define SCRUB_MAX	 64   /* ports at once */
 #define LOG_BURST	 100  /* lines of mappings' events at once, then one per … */
 #define LOG_MS		 250
@@ -38,6 +39,7 @@ struct gateway {
 	uint32_t public_ip; /* host order, 0: not known yet */
 	uint64_t epoch_ms;  /* when the table of mappings began */
 	uint64_t fault_ms;  /* since when the public address is unknown */
+	uint64_t confirm_ms; /* when the firewall is to be asked again whether it still has what it took */
 	uint64_t recheck_ms[2]; /* UDP, TCP: when all holes may be rechecked again */
 	struct log_limit complaint, refusal_log, event_log;
 	bool closed;
@@ -49,6 +51,7 @@ struct mapping {
 	struct lease *lease;
 	struct punch *punch;
 	bool in_firewall;
+	bool doubted; /* the firewall has lost others: not to be promised before it is added again */
 	bool waiting;
 	uint64_t waiting_since_ms;
 	struct gateway_asker asker;
@@ -118,20 +121,19 @@ static void scrub_later(struct gateway *g, const struct lease *l)
 /* An event of a mapping. Clients cause these as fast as they like, and a line that moves all at once. */
 static void say(struct mapping *m, enum log_level level, const char *event, const char *detail)
 {
+	char text[160], more[LOG_MORE_MAX];
 	uint64_t skipped;
-	char text[160];
 
 	if (log_allowed_burst(&m->gateway->event_log, LOG_MS, LOG_BURST, clock_ms(), &skipped))
-		log_line(level, "%s: %s%s more=%llu", event, mapping_text(m, text, sizeof(text)), detail, (unsigned long long)skipped);
+		log_line(level, "%s: %s%s%s", event, mapping_text(m, text, sizeof(text)), detail, log_more(more, skipped));
 }
 
-/* Says the same complaint at most every 10 s. */
 static void complain(struct gateway *g, const char *what, const struct mapping *m)
 {
 	uint64_t skipped;
 	char text[160];
 
-	if (log_allowed(&g->complaint, COMPLAINT_MS, clock_ms(), &skipped))
+	if (log_allowed_burst(&g->complaint, COMPLAINT_MS, COMPLAINTS_BURST, clock_ms(), &skipped))
 		log_error("%s %s error=\"%s\" more=%llu", what, mapping_text(m, text, sizeof(text)),
 			g->config->firewall->error(g->firewall), (unsigned long long)skipped);
 }
@@ -141,16 +143,39 @@ static bool let_in(struct mapping *m)
 	const struct firewall_mapping rule = firewall_mapping_of(m);
 	struct gateway *g = m->gateway;
 
-	if (m->in_firewall)
+	if (m->in_firewall && !m->doubted)
 		return true;
 	if (g->config->firewall->add(g->firewall, &rule) < 0) {
 		complain(g, "firewall refused a mapping", m);
 		return false;
 	}
 	m->in_firewall = true;
+	m->doubted = false;
 	scrub_later(g, m->lease);
 	scrub_now(g);
 	return true;
+}
+
+/*
+ * Before a renewal is promised: whether the firewall still has what it took, or somebody
+ * flushed the ruleset. Adding again says so. Seldom, since renewals are many.
+ */
+static bool still_in(struct mapping *m)
+{
+	const struct firewall_mapping rule = firewall_mapping_of(m);
+	struct gateway *g = m->gateway;
+
+	if (!m->in_firewall || m->doubted)
+		return false;
+	if (clock_ms() < g->confirm_ms)
+		return true;
+	g->confirm_ms = clock_ms() + CONFIRM_MS;
+	if (g->config->firewall->add(g->firewall, &rule) == 0)
+		return true;
+	complain(g, "the firewall lost a mapping: if somebody flushed the ruleset, restart stunway-gateway:", m);
+	for (struct lease *l = leases_next(g->leases, NULL); l; l = leases_next(g->leases, l))
+		((struct mapping *)l->owner)->doubted = true;
+	return false;
 }
 
 static void let_out(struct mapping *m)
@@ -160,7 +185,7 @@ static void let_out(struct mapping *m)
 
 	if (!m->in_firewall)
 		return;
-	if (g->config->firewall->remove(g->firewall, &rule) < 0)
+	if (g->config->firewall->remove(g->firewall, &rule) < 0 && !m->doubted)
 		complain(g, "firewall kept a mapping that ended", m);
 	m->in_firewall = false;
 	scrub_later(g, m->lease);
@@ -332,7 +357,7 @@ static int renew(struct mapping *m, const struct natpmp_request *request, const 
 	struct gateway_answer *answer)
 {
 	m->lease->expires_ms = expiry_ms(m->gateway, request);
-	if (promised(m) && m->in_firewall) {
+	if (promised(m) && still_in(m)) {
 		*answer = granted(m, request);
 		return 1;
 	}
@@ -341,7 +366,7 @@ static int renew(struct mapping *m, const struct natpmp_request *request, const 
 	m->waiting = true;
 	m->asker = *asker;
 	m->request = *request;
-	settle(m); /* the firewall may have refused before */
+	settle(m); /* the firewall may have refused before, or lost it */
 	return 0;
 }
 
@@ -350,7 +375,7 @@ int gateway_map(struct gateway *g, uint32_t client_ip, const struct natpmp_reque
 {
 	const struct lease_key key = { request->opcode == NATPMP_MAP_TCP ? LEASE_TCP : LEASE_UDP, client_ip, request->internal_port };
 	const struct endpoint client = endpoint_ipv4(client_ip, request->internal_port);
-	char text[ENDPOINT_TEXT_MAX];
+	char text[ENDPOINT_TEXT_MAX], more[LOG_MORE_MAX];
 	uint64_t skipped;
 	struct lease *l;
 	int err;
@@ -369,14 +394,14 @@ int gateway_map(struct gateway *g, uint32_t client_ip, const struct natpmp_reque
 	err = begin(g, &key, request, asker);
 	if (err == 0)
 		return 0;
-	if (log_allowed_burst(&g->refusal_log, COMPLAINT_MS, REFUSALS_BURST, clock_ms(), &skipped))
-		log_warn("no mapping for protocol=%s client=%s reason=\"%s\" more=%llu", protocol_name(key.protocol),
+	if (log_allowed_burst(&g->refusal_log, COMPLAINT_MS, COMPLAINTS_BURST, clock_ms(), &skipped))
+		log_warn("no mapping for protocol=%s client=%s reason=\"%s\"%s", protocol_name(key.protocol),
 			endpoint_text(&client, text),
 			err == -EDQUOT	     ? "the client has its --max-mappings-per-client" :
 			err == -ENOSPC	     ? "there are --max-mappings" :
 			err == -EADDRINUSE ? "no free port in --relay-ports" :
 						     strerror(-err),
-			(unsigned long long)skipped);
+			log_more(more, skipped));
 	return refuse(answer, NATPMP_OUT_OF_RESOURCES);
 }
 

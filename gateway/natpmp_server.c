@@ -66,13 +66,13 @@ static void reply(struct natpmp_server *s, const struct reply_to *to, const uint
 static void log_answer(struct natpmp_server *s, const struct reply_to *to, const struct natpmp_request *q,
 	const struct gateway_answer *a)
 {
-	char text[ENDPOINT_TEXT_MAX];
+	char text[ENDPOINT_TEXT_MAX], more[LOG_MORE_MAX];
 	uint64_t skipped;
 
 	if (log_allowed_burst(&s->answer_log, ANSWER_LOG_MS, ANSWER_LOG_BURST, clock_ms(), &skipped))
-		log_info("NAT-PMP answer client=%s opcode=%u internal=%u result=%u (%s) outer=%u lifetime=%u s more=%llu",
+		log_info("NAT-PMP answer client=%s opcode=%u internal=%u result=%u (%s) outer=%u lifetime=%u s%s",
 			endpoint_ip_text(&to->client, text), q->opcode, q->internal_port, a->result, natpmp_result_text(a->result),
-			a->outer_port, a->lifetime_s, (unsigned long long)skipped);
+			a->outer_port, a->lifetime_s, log_more(more, skipped));
 }
 
 static void reply_map(struct natpmp_server *s, const struct reply_to *to, const struct natpmp_request *q,

@@ -92,3 +92,11 @@ int log_allowed(struct log_limit *limit, uint32_t interval_ms, uint64_t now_ms, 
 {
 	return log_allowed_burst(limit, interval_ms, 1, now_ms, skipped);
 }
+
+const char *log_more(char buf[LOG_MORE_MAX], uint64_t skipped)
+{
+	buf[0] = '\0';
+	if (skipped)
+		snprintf(buf, LOG_MORE_MAX, " more=%llu", (unsigned long long)skipped);
+	return buf;
+}

@@ -37,5 +37,8 @@ struct log_limit {
 int log_allowed(struct log_limit *limit, uint32_t interval_ms, uint64_t now_ms, uint64_t *skipped);
 /* So many lines at once (at least 1), then one per interval. */
 int log_allowed_burst(struct log_limit *limit, uint32_t interval_ms, uint32_t burst, uint64_t now_ms, uint64_t *skipped);
+/* " more=7" for the end of a line, "" for 0. Returns buf. */
+#define LOG_MORE_MAX 32
+const char *log_more(char buf[LOG_MORE_MAX], uint64_t skipped);
 
 #endif

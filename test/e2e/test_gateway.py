@@ -570,6 +570,35 @@ class Life(unittest.TestCase):
             self.assertLess(time.monotonic() - began, 2)
             self.assertEqual(home.ruleset(), before)
 
+    def test_flushed_ruleset(self):
+        """After `nft flush ruleset` no client hears success, new or renewing, and an error line says what to do"""
+        with Home() as home:
+            gateway = home.gateway()
+            pmp = Pmp(home)
+            self.assertEqual(pmp.map(UDP, 8300).result, 0)
+            home.nft("router", "flush ruleset")
+            time.sleep(1.1)  # the firewall is asked once a second
+            self.assertIsNone(pmp.map(UDP, 8300, timeout=0.5))
+            self.assertIn("restart stunway-gateway", gateway.wait_line("[E] the firewall lost a mapping"))
+            self.assertIsNone(pmp.map(TCP, 8301, timeout=0.5))
+            gateway.wait_line("[E] firewall refused a mapping")
+            self.assertEqual(pmp.map(UDP, 8300, lifetime=0).result, 0)
+            self.assertEqual(gateway.stop(), 0)
+
+    def test_element_taken_by_others(self):
+        """A mapping of which somebody deleted one half is deleted whole, and renewed whole"""
+        with Home() as home:
+            gateway = home.gateway()
+            pmp = Pmp(home)
+            for lifetime in [0, 60]:
+                self.assertEqual(pmp.map(UDP, 8400).result, 0)
+                relay = home.elements("outbound")[f"udp.{LAN1}.8400"]
+                home.nft("router", f"delete element inet stunway inbound {{ udp . {relay} }}")
+                time.sleep(1.1)
+                self.assertEqual(pmp.map(UDP, 8400, lifetime=lifetime).result, 0)
+                self.assertEqual([len(home.elements(m)) for m in ["inbound", "outbound"]], [lifetime != 0] * 2)
+            self.assertEqual(gateway.stop(), 0)
+
     def test_file_limit(self):
         """The usual soft limit of open files does not bound the mappings; a hard one is said"""
         with Home() as home:
