@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """stunway-gateway at a home line: natpmpc, strangers, a carrier's NAT, the router's own firewall (lab/topology.py)."""
 import os
+import os
 import re
 import signal
 import socket
@@ -9,6 +10,7 @@ import time
 import unittest
 
 from lab.home import *
+from lab.topology import start
 from pmp import Pmp, TCP, UDP, announcement, listen_to_announcements
 
 
@@ -687,6 +689,20 @@ class Faults(unittest.TestCase):
             self.assertEqual(code, 2, options)
             self.assertIn(said_of, said)
             self.assertEqual(said.count("\n"), 1, said)
+
+    def test_colours(self):
+        """Log lines are coloured by level on a terminal, plain elsewhere and with NO_COLOR"""
+        argv = [self.home.program("gateway"), "--wan", "nowhere"]
+        plain = self.start("--wan", "nowhere")[1]
+        self.assertRegex(plain, r"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d \[E\] no interface")
+        for env, wanted in [({}, "\x1b[31m[E]\x1b[0m"), ({"NO_COLOR": "1"}, " [E] ")]:
+            terminal, its_end = os.openpty()
+            process = start(self.home.ns("router"), argv, stderr=its_end, env={**os.environ, **env})
+            os.close(its_end)
+            said = os.read(terminal, 4096).decode()
+            os.close(terminal)
+            self.assertEqual(process.wait(10), 1)
+            self.assertIn(wanted, said)
 
     def test_help(self):
         """--help and --version say so on stdout and exit 0"""
