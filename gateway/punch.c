@@ -20,6 +20,7 @@ struct punch {
 	bool closed;
 	struct udp *udp;	   /* UDP */
 	int holder;		   /* TCP: the bound socket, else -1 */
+	int short_of;		   /* TCP: why the last connection could not even be tried, 0 if it could */
 	struct dial *held, *fresh; /* TCP: the connection that holds, and the one that will take its place */
 };
 
@@ -91,6 +92,7 @@ static void ask_tcp(struct punch *p, const struct hole_step *step)
 	p->fresh = NULL;
 	local.port = p->port;
 	err = dial_open(&p->fresh, p->config.loop, &local, &step->to, &dial_callbacks, p);
+	p->short_of = err == -EMFILE || err == -ENFILE || err == -ENOMEM ? err : 0;
 	if (err < 0)
 		hole_break(&p->hole, &step->to, clock_ms());
 	else
@@ -210,9 +212,13 @@ int punch_open(struct punch **out, const struct punch_config *config)
 		clock_ms());
 	uv_timer_init(config->loop, &p->timer);
 	p->timer.data = p;
-	*out = p;
 	advance(p); /* asks at once; no event can come of it yet */
-	return 0;
+	err = p->short_of;
+	if (err < 0)
+		punch_close(p);
+	else
+		*out = p;
+	return err;
 }
 
 void punch_renew(struct punch *p)

@@ -28,7 +28,7 @@ struct punch_config {
 	void *owner;
 };
 
-/* -EADDRINUSE when the port is taken. */
+/* -EADDRINUSE when the port is taken, -EMFILE and its kin when there is nothing left to ask with. */
 int punch_open(struct punch **out, const struct punch_config *config);
 const struct hole *punch_hole(const struct punch *p);
 uint16_t punch_port(const struct punch *p);
