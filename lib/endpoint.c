@@ -25,6 +25,39 @@ size_t endpoint_ip_len(const struct endpoint *e)
 	return e->family == ENDPOINT_IPV4 ? 4 : e->family == ENDPOINT_IPV6 ? 16 : 0;
 }
 
+static bool is_ipv6_zero(const struct endpoint *e)
+{
+	static const uint8_t zero[16];
+
+	return memcmp(e->ip, zero, 16) == 0;
+}
+
+bool endpoint_is_host(const struct endpoint *e)
+{
+	if (e->port == 0)
+		return false;
+	if (e->family == ENDPOINT_IPV4)
+		return e->ip[0] != 0 && e->ip[0] < 224;
+	return e->family == ENDPOINT_IPV6 && e->ip[0] != 0xff && !is_ipv6_zero(e);
+}
+
+bool endpoint_is_local(const struct endpoint *e)
+{
+	static const uint8_t loopback[16] = { [15] = 1 };
+	static const struct {
+		uint32_t ip, mask;
+	} blocks[] = { { 0x0a000000, 0xff000000 }, { 0xac100000, 0xfff00000 }, { 0xc0a80000, 0xffff0000 }, { 0x64400000, 0xffc00000 },
+		{ 0xa9fe0000, 0xffff0000 }, { 0x7f000000, 0xff000000 } };
+	const uint32_t ip = endpoint_ip32(e);
+
+	if (e->family == ENDPOINT_IPV6)
+		return (e->ip[0] & 0xfe) == 0xfc || (e->ip[0] == 0xfe && (e->ip[1] & 0xc0) == 0x80) || memcmp(e->ip, loopback, 16) == 0;
+	for (size_t i = 0; i < sizeof(blocks) / sizeof(blocks[0]); i++)
+		if (e->family == ENDPOINT_IPV4 && (ip & blocks[i].mask) == blocks[i].ip)
+			return true;
+	return false;
+}
+
 bool endpoint_same_ip(const struct endpoint *a, const struct endpoint *b)
 {
 	return a->family == b->family && memcmp(a->ip, b->ip, endpoint_ip_len(a)) == 0;

@@ -28,6 +28,10 @@ uint32_t endpoint_ip32(const struct endpoint *e);
 /* 4 or 16 (bytes of the address), 0 for ENDPOINT_NONE. */
 size_t endpoint_ip_len(const struct endpoint *e);
 bool endpoint_equal(const struct endpoint *a, const struct endpoint *b);
+/* Whether a host can have it: a port, and no "this network" (0/8, ::), multicast or reserved address. */
+bool endpoint_is_host(const struct endpoint *e);
+/* Whether its address belongs to one machine, link or site: loopback, link-local, RFC 1918, RFC 6598, RFC 4193. */
+bool endpoint_is_local(const struct endpoint *e);
 bool endpoint_same_ip(const struct endpoint *a, const struct endpoint *b);
 
 /* "203.0.113.9:40001", "[2001:db8::1]:40001", "-" for none. Returns buf. */

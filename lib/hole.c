@@ -198,7 +198,7 @@ bool hole_receive(struct hole *h, const struct endpoint *from, const void *bytes
 		!transaction_answers(&h->question, &m))
 		return false;
 	if (m.class == STUN_SUCCESS && m.unknown_count == 0 && stun_mapped(&m, &outer) == 0 && outer.family == from->family &&
-		outer.port != 0)
+		endpoint_is_host(&outer))
 		answered(h, &outer, now_ms);
 	else
 		transaction_abort(&h->question, now_ms); /* this server does not serve us */

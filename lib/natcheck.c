@@ -132,7 +132,10 @@ static void after_filter_primary(struct natcheck *c, uint64_t now_ms)
 	ask(c, FILTER_PORT, &c->servers[c->primary], now_ms);
 }
 
-/* OTHER-ADDRESS (CHANGED-ADDRESS of RFC 3489) of a server that really has a second address. */
+/*
+ * OTHER-ADDRESS (CHANGED-ADDRESS of RFC 3489) of a server that really has a second address.
+ * A server on the Internet must not send us to knock at doors of our own LAN.
+ */
 static void learn_other(struct natcheck *c, const struct stun_message *m)
 {
 	const struct endpoint *primary = &c->servers[c->primary];
@@ -142,7 +145,8 @@ static void learn_other(struct natcheck *c, const struct stun_message *m)
 		return; /* the first counts */
 	if (stun_get(m, STUN_OTHER_ADDRESS, &v) < 0 && stun_get(m, STUN_CHANGED_ADDRESS, &v) < 0)
 		return;
-	if (v.endpoint.family == primary->family && !endpoint_same_ip(&v.endpoint, primary) && v.endpoint.port != 0)
+	if (v.endpoint.family == primary->family && !endpoint_same_ip(&v.endpoint, primary) &&
+		endpoint_is_host(&v.endpoint) && (endpoint_is_local(primary) || !endpoint_is_local(&v.endpoint)))
 		c->other = v.endpoint;
 }
 
@@ -268,7 +272,8 @@ static bool usable(const struct stun_message *m, const struct endpoint *from, st
 {
 	struct endpoint e;
 
-	if (m->class != STUN_SUCCESS || m->unknown_count > 0 || stun_mapped(m, &e) < 0 || e.family != from->family || e.port == 0)
+	if (m->class != STUN_SUCCESS || m->unknown_count > 0 || stun_mapped(m, &e) < 0 || e.family != from->family ||
+		!endpoint_is_host(&e))
 		return false;
 	*outer = e;
 	return true;

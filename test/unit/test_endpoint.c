@@ -39,12 +39,63 @@ static void what_is_no_address_is_refused(void **state)
 	assert_int_equal(endpoint_parse_ip(&e, "", 1), -EINVAL);
 }
 
+static struct endpoint at(const char *ip)
+{
+	struct endpoint e;
+
+	assert_int_equal(endpoint_parse_ip(&e, ip, 1), 0);
+	return e;
+}
+
+static void a_host_has_a_unicast_address_and_a_port(void **state)
+{
+	static const char *const good[] = { "1.0.0.1", "127.0.0.1", "192.168.1.1", "223.255.255.255", "::1", "2001:db8::1", "fe80::1" };
+	static const char *const bad[] = { "0.0.0.0", "0.1.2.3", "224.0.0.1", "240.0.0.1", "255.255.255.255", "::", "ff02::1" };
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(good) / sizeof(good[0]); i++) {
+		struct endpoint e = at(good[i]);
+
+		assert_true(endpoint_is_host(&e));
+		e.port = 0;
+		assert_false(endpoint_is_host(&e));
+	}
+	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+		const struct endpoint e = at(bad[i]);
+
+		assert_false(endpoint_is_host(&e));
+	}
+	assert_false(endpoint_is_host(&(struct endpoint){ .port = 1 }));
+}
+
+static void local_is_what_the_internet_does_not_route(void **state)
+{
+	static const char *const local[] = { "10.0.0.1", "172.16.0.1", "172.31.255.1", "192.168.1.1", "100.64.0.1", "100.127.255.1",
+		"169.254.1.1", "127.0.0.1", "::1", "fe80::1", "febf::1", "fc00::1", "fd00::1" };
+	static const char *const global[] = { "9.255.255.255", "11.0.0.1", "172.15.0.1", "172.32.0.1", "192.167.0.1", "100.63.0.1",
+		"100.128.0.1", "203.0.113.1", "2001:db8::1", "fec0::1", "::2" };
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(local) / sizeof(local[0]); i++) {
+		const struct endpoint e = at(local[i]);
+
+		assert_true(endpoint_is_local(&e));
+	}
+	for (size_t i = 0; i < sizeof(global) / sizeof(global[0]); i++) {
+		const struct endpoint e = at(global[i]);
+
+		assert_false(endpoint_is_local(&e));
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		T(an_ipv4_endpoint_is_written_and_read),
 		T(an_ipv6_endpoint_has_brackets),
 		T(what_is_no_address_is_refused),
+		T(a_host_has_a_unicast_address_and_a_port),
+		T(local_is_what_the_internet_does_not_route),
 	};
 
 	return RUN(tests);

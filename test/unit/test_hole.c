@@ -495,7 +495,8 @@ static void an_answer_of_no_use_fails_over(void **state)
 {
 	struct endpoint ipv6 = { .family = ENDPOINT_IPV6, .port = 40001, .ip = { 0x20, 1 } };
 	struct endpoint port_0 = endpoint_ipv4(0xcb007109u, 0);
-	enum { NO_PORT, OTHER_FAMILY, NOTHING, MALFORMED, UNKNOWN_ATTRIBUTE, ERROR, KINDS };
+	struct endpoint nowhere = endpoint_ipv4(0, 40001);
+	enum { NO_PORT, NOWHERE, OTHER_FAMILY, NOTHING, MALFORMED, UNKNOWN_ATTRIBUTE, ERROR, KINDS };
 
 	(void)state;
 	for (unsigned kind = 0; kind < KINDS; kind++) {
@@ -512,8 +513,8 @@ static void an_answer_of_no_use_fails_over(void **state)
 		assert_int_equal(hole_step(&w.hole, servers, 2, w.sim.now_ms, &step), HOLE_SEND);
 		assert_int_equal(stun_decode(&m, step.bytes, step.len), 0);
 		stun_begin(&b, buf, sizeof(buf), kind == ERROR ? STUN_ERROR : STUN_SUCCESS, STUN_BINDING, m.id);
-		if (kind == NO_PORT || kind == OTHER_FAMILY)
-			stun_put_endpoint(&b, STUN_XOR_MAPPED_ADDRESS, kind == NO_PORT ? &port_0 : &ipv6);
+		if (kind <= OTHER_FAMILY)
+			stun_put_endpoint(&b, STUN_XOR_MAPPED_ADDRESS, kind == NO_PORT ? &port_0 : kind == NOWHERE ? &nowhere : &ipv6);
 		else if (kind == MALFORMED)
 			stun_put_bytes(&b, STUN_XOR_MAPPED_ADDRESS, "\0\1\1\1\1\2\3", 7);
 		else if (kind == ERROR)

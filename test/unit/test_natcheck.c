@@ -529,7 +529,8 @@ static void what_is_no_answer_is_ignored(void **state)
 
 static void an_answer_without_a_usable_address_is_ignored(void **state)
 {
-	const struct endpoint port_0 = endpoint_ipv4(0xcb007109u, 0), ipv6 = { .family = ENDPOINT_IPV6, .port = 1 };
+	const struct endpoint port_0 = endpoint_ipv4(0xcb007109u, 0), multicast = endpoint_ipv4(0xe0000001u, 1),
+			      ipv6 = { .family = ENDPOINT_IPV6, .port = 1 };
 	struct world w;
 	struct natcheck_step step;
 	struct stun_message m;
@@ -541,6 +542,7 @@ static void an_answer_without_a_usable_address_is_ignored(void **state)
 	natcheck_init(&w.check, false, &w.servers[0].first, 1, sim_random, 1000);
 	assert_int_equal(natcheck_step(&w.check, 1000, &step), NATCHECK_SEND);
 	assert_false(natcheck_receive(&w.check, 0, &step.to, buf, sim_answer(buf, step.bytes, step.len, &port_0, NULL), 1010));
+	assert_false(natcheck_receive(&w.check, 0, &step.to, buf, sim_answer(buf, step.bytes, step.len, &multicast, NULL), 1010));
 	assert_false(natcheck_receive(&w.check, 0, &step.to, buf, sim_answer(buf, step.bytes, step.len, &ipv6, NULL), 1010));
 	assert_int_equal(stun_decode(&m, step.bytes, step.len), 0);
 	stun_begin(&b, buf, sizeof(buf), STUN_SUCCESS, STUN_BINDING, m.id);
@@ -576,7 +578,8 @@ static void the_other_address_of_the_first_answer_counts_if_it_can_be_one(void *
 {
 	const struct endpoint good = endpoint_ipv4(0xc0000202u, 3479), second = endpoint_ipv4(0xc0000203u, 3480),
 			      same_port = endpoint_ipv4(0xc0000202u, 3478), port_0 = endpoint_ipv4(0xc0000202u, 0),
-			      ipv6 = { .family = ENDPOINT_IPV6, .port = 3479, .ip = { 0x20, 1 } };
+			      ipv6 = { .family = ENDPOINT_IPV6, .port = 3479, .ip = { 0x20, 1 } },
+			      lan = endpoint_ipv4(0xc0a8010au, 3479), multicast = endpoint_ipv4(0xe0000001u, 3479);
 	struct endpoint to[8], port = endpoint_ipv4(0xc0000201u, 3479);
 
 	(void)state;
@@ -586,6 +589,8 @@ static void the_other_address_of_the_first_answer_counts_if_it_can_be_one(void *
 	assert_int_equal(asked_after(&same_port, &same_port, to), 3); /* no other port to ask */
 	assert_int_equal(asked_after(&port_0, &port_0, to), 0);
 	assert_int_equal(asked_after(&ipv6, &ipv6, to), 0);
+	assert_int_equal(asked_after(&lan, &lan, to), 0);
+	assert_int_equal(asked_after(&multicast, &multicast, to), 0);
 }
 
 /* The local network is down: that says nothing about the NAT. */
