@@ -27,7 +27,7 @@ struct firewall {
 };
 
 /*
- * open: only flows that begin (for TCP a SYN), to an address of ours, to a mapped port.
+ * open: only flows that begin (for TCP a SYN), to the line's own address, to a mapped port.
  * Whatever belongs to a STUN server in use is left to the socket that holds the hole,
  * also after somebody flushed conntrack.
  */
@@ -40,7 +40,7 @@ static const char skeleton[] =
 	"	map outbound { type inet_proto . ipv4_addr . inet_service : inet_service; }\n"
 	"	chain prerouting {\n"
 	"		type nat hook prerouting priority dstnat - 5; policy accept;\n"
-	"		iifname \"%s\" meta nfproto ipv4 meta l4proto { tcp, udp } fib daddr type local jump open\n"
+	"		iifname \"%s\" meta nfproto ipv4 meta l4proto { tcp, udp } fib daddr . iif type local jump open\n"
 	"	}\n"
 	"	chain open {\n"
 	"		meta l4proto . ip saddr . th sport @servers return\n"
@@ -247,7 +247,10 @@ static bool is_accepted(const struct firewall_config *c, const char *chain)
 	return false;
 }
 
-/* Reads "list chains": a table's line, its chains' lines, and under each what it hooks. */
+/*
+ * Reads "list chains": a table's line, its chains' lines, and under each what it hooks. Our
+ * flows are IPv4, so tables of other families do not matter.
+ */
 static void nft_obstacles(struct firewall *f, char *buf, size_t max)
 {
 	const char *line = list(f, "chains");
@@ -263,7 +266,8 @@ static void nft_obstacles(struct firewall *f, char *buf, size_t max)
 			snprintf(table, sizeof(table), "%s %s", family, name);
 		else if (sscanf(text, " chain %199s", name) == 1)
 			snprintf(chain, sizeof(chain), "%s %s", table, name);
-		else if (strstr(text, "hook forward") && strstr(text, "policy drop") && !is_accepted(&f->config, chain) && used < max)
+		else if (strstr(text, "hook forward") && strstr(text, "policy drop") && firewall_chain_valid(chain) &&
+			!is_accepted(&f->config, chain) && used < max)
 			used += (size_t)snprintf(buf + used, max - used, "%s'%s'", used ? ", " : "", chain);
 	}
 }

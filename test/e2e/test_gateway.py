@@ -123,6 +123,19 @@ class Serving(unittest.TestCase):
         self.assertEqual(knock_udp(self.home, ("100.64.0.2", relay), b"x", role="carrier"), b"echo x")
         self.assertIsNone(knock_tcp(self.home, ("100.64.0.2", relay), b"x", role="carrier", timeout=1))
 
+    def test_neighbours_of_the_line(self):
+        """Who routes to the LAN through us, or asks another of our addresses, gets nowhere; flows let in carry our mark"""
+        Echo(self.home, "lan1", 7015)
+        Pmp(self.home).map(UDP, 7015)
+        relay = self.relay_of("udp", LAN1, 7015)
+        self.home.run("carrier", ["ip", "route", "replace", "192.168.1.0/24", "via", "100.64.0.2", "dev", "in"])
+        self.addCleanup(self.home.run, "carrier", ["ip", "route", "del", "192.168.1.0/24"])
+        for at in [(LAN1, 7015), (LAN1, relay), (ROUTER, relay), (ROUTER, 5351), ("100.64.0.2", 5351)]:
+            self.assertIsNone(knock_udp(self.home, at, role="carrier", timeout=0.2, tries=1), at)
+        self.assertEqual(knock_udp(self.home, ("100.64.0.2", relay), role="carrier"), b"echo hello")
+        marked = self.home.run("router", ["conntrack", "-L", "-p", "udp", "--orig-port-dst", relay]).stdout
+        self.assertIn(f"mark={0x400000}", marked)
+
     def test_delete_one(self):
         """Lifetime 0 deletes one mapping: no stranger gets in, also in a flow that stood (RFC 6886 section 3.4)"""
         Echo(self.home, "lan1", 7008)
@@ -673,9 +686,11 @@ class Faults(unittest.TestCase):
 
     def test_dropping_chain_is_named(self):
         """A forward chain that would drop our flows is named at start"""
+        self.home.nft("router", "table ip6 other { chain forward { type filter hook forward priority 0; policy drop; }; }")
+        self.addCleanup(self.home.nft, "router", "delete table ip6 other")
         gateway = self.home.gateway(accept=False)
         line = gateway.wait_line("drops by default")
-        self.assertIn("'inet filter forward'", line)
+        self.assertIn("chain 'inet filter forward' drops", line, "and none that sees no IPv4")
         self.assertIn("--accept-chain", line)
         self.assertEqual(gateway.stop(), 0)
 
