@@ -39,6 +39,7 @@ struct gateway {
 	uint32_t public_ip; /* host order, 0: not known yet */
 	uint64_t epoch_ms;  /* when the table of mappings began */
 	uint64_t fault_ms;  /* since when the public address is unknown */
+	uint64_t addressless_ms, addressless_last_ms; /* since when WAN has no address, and when that was last seen */
 	uint64_t confirm_ms; /* when the firewall is to be asked again whether it still has what it took */
 	uint64_t recheck_ms[2]; /* UDP, TCP: when all holes may be rechecked again */
 	struct log_limit complaint, refusal_log, event_log;
@@ -370,6 +371,38 @@ static int renew(struct mapping *m, const struct natpmp_request *request, const 
 	return 0;
 }
 
+static bool fault_lasts(const struct gateway *g, uint64_t since_ms)
+{
+	return clock_ms() - since_ms >= (uint64_t)g->config->fault_grace_s * 1000;
+}
+
+/* A line without its address, while it is dialled again, is a passing fault: many clients would not come back after an error. */
+static int line_without_address(struct gateway *g, struct gateway_answer *answer)
+{
+	const uint64_t now_ms = clock_ms();
+
+	if (fault_lasts(g, g->addressless_last_ms))
+		g->addressless_ms = now_ms; /* another fault than the last */
+	g->addressless_last_ms = now_ms;
+	return fault_lasts(g, g->addressless_ms) ? refuse(answer, NATPMP_NETWORK_FAILURE) : 0;
+}
+
+static const char *why_no_mapping(int err)
+{
+	switch (err) {
+	case -EDQUOT:
+		return "the client has its --max-mappings-per-client";
+	case -ENOSPC:
+		return "there are --max-mappings";
+	case -EADDRINUSE:
+		return "no free port in --relay-ports";
+	case -EADDRNOTAVAIL:
+		return "the line has lost its address";
+	default:
+		return strerror(-err);
+	}
+}
+
 int gateway_map(struct gateway *g, uint32_t client_ip, const struct natpmp_request *request, const struct gateway_asker *asker,
 	struct gateway_answer *answer)
 {
@@ -396,18 +429,10 @@ int gateway_map(struct gateway *g, uint32_t client_ip, const struct natpmp_reque
 		return 0;
 	if (log_allowed_burst(&g->refusal_log, COMPLAINT_MS, COMPLAINTS_BURST, clock_ms(), &skipped))
 		log_warn("no mapping for protocol=%s client=%s reason=\"%s\"%s", protocol_name(key.protocol),
-			endpoint_text(&client, text),
-			err == -EDQUOT	     ? "the client has its --max-mappings-per-client" :
-			err == -ENOSPC	     ? "there are --max-mappings" :
-			err == -EADDRINUSE ? "no free port in --relay-ports" :
-						     strerror(-err),
-			log_more(more, skipped));
+			endpoint_text(&client, text), why_no_mapping(err), log_more(more, skipped));
+	if (err == -EADDRNOTAVAIL)
+		return line_without_address(g, answer);
 	return refuse(answer, NATPMP_OUT_OF_RESOURCES);
-}
-
-static bool fault_lasts(const struct gateway *g, uint64_t since_ms)
-{
-	return clock_ms() - since_ms >= (uint64_t)g->config->fault_grace_s * 1000;
 }
 
 int gateway_address(struct gateway *g, enum natpmp_result *result, uint32_t *public_ip)

@@ -495,6 +495,23 @@ class Life(unittest.TestCase):
         with open(f"/proc/{gateway.pid}/status") as f:
             return int(re.search(r"VmRSS:\s+(\d+)", f.read()).group(1))
 
+    def test_line_without_address(self):
+        """While the line has no address a new mapping meets silence, then result 3; with the address all works again"""
+        with Home() as home:
+            gateway = home.gateway("--watch", "1", "--keepalive", "5", "--fault-grace", "2")
+            Echo(home, "lan1", 8501)
+            pmp = Pmp(home)
+            held = pmp.map(UDP, 8501).outer
+            home.run("router", ["ip", "addr", "del", "100.64.0.2/10", "dev", "wan"])
+            self.assertIsNone(pmp.map(UDP, 8502, timeout=0.5))
+            gateway.wait_line("the line has lost its address")
+            self.assertEqual(pmp.map(UDP, 8501).outer, held, "a renewal always succeeds")
+            self.assertEqual(eventually(lambda: pmp.map(TCP, 8502, timeout=0.5), what="an answer").result, 3)
+            home.run("router", ["ip", "addr", "add", "100.64.0.2/10", "dev", "wan"])
+            home.run("router", ["ip", "route", "replace", "default", "via", "100.64.0.1"])
+            self.assertEqual(eventually(lambda: pmp.map(UDP, 8502, timeout=1)).result, 0)
+            self.assertEqual(eventually(lambda: knock_udp(home, (PUBLIC, pmp.map(UDP, 8501).outer))), b"echo hello")
+
     def test_no_server(self):
         """An unreachable STUN server is one clear line; clients meet silence first, then result 3"""
         with Home() as home:
