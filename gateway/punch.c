@@ -22,6 +22,7 @@ struct punch {
 	int holder;		   /* TCP: the bound socket, else -1 */
 	int short_of;		   /* TCP: why the last connection could not even be tried, 0 if it could */
 	struct dial *held, *fresh; /* TCP: the connection that holds, and the one that will take its place */
+	bool doubted;		   /* TCP: a question on held was not answered */
 };
 
 void punch_random(void *buf, size_t len)
@@ -51,6 +52,7 @@ static void established(void *owner, struct dial *d)
 		dial_close(p->held);
 		p->held = d;
 		p->fresh = NULL;
+		p->doubted = false;
 	}
 }
 
@@ -79,14 +81,23 @@ static void broken(void *owner, struct dial *d)
 
 static const struct dial_callbacks dial_callbacks = { established, message, broken };
 
+static bool is_to(const struct dial *d, const struct endpoint *server)
+{
+	return d && endpoint_equal(dial_server(d), server);
+}
+
 static void ask_tcp(struct punch *p, const struct hole_step *step)
 {
 	struct endpoint local = p->config.local;
 	int err;
 
-	if (p->held && endpoint_equal(dial_server(p->held), &step->to)) {
+	if (is_to(p->held, &step->to) && !p->doubted) {
 		dial_send(p->held, step->bytes, step->len);
 		return;
+	}
+	if (is_to(p->held, &step->to)) { /* two connections of the same ports and addresses cannot be */
+		dial_close(p->held);
+		p->held = NULL;
 	}
 	dial_close(p->fresh);
 	p->fresh = NULL;
@@ -112,14 +123,11 @@ static void fire(uv_timer_t *timer)
 	advance(timer->data);
 }
 
-/* The connection on which a question was not answered is as good as gone. */
-static void hang_up(struct punch *p, const struct endpoint *server)
+/* What did not answer is not asked again, but it may still hold: it stays until another stands. */
+static void doubt(struct punch *p, const struct endpoint *server)
 {
-	if (p->held && endpoint_equal(dial_server(p->held), server)) {
-		dial_close(p->held);
-		p->held = NULL;
-	}
-	if (p->fresh && endpoint_equal(dial_server(p->fresh), server)) {
+	p->doubted |= is_to(p->held, server);
+	if (is_to(p->fresh, server)) {
 		dial_close(p->fresh);
 		p->fresh = NULL;
 	}
@@ -134,7 +142,7 @@ static enum hole_action step_once(struct punch *p, struct hole_step *step)
 	const enum hole_action action = hole_step(&p->hole, list, count, clock_ms(), step);
 
 	if (p->hole.failures > failures) {
-		hang_up(p, &asked);
+		doubt(p, &asked);
 		servers_note(p->config.servers, p->config.protocol, &asked, false);
 	}
 	return action;

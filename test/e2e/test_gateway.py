@@ -405,6 +405,27 @@ class Life(unittest.TestCase):
             self.assertEqual(knock_udp(home, (PUBLIC, answers[UDP].outer)), b"echo hello")
             self.assertEqual(knock_tcp(home, (PUBLIC, answers[TCP].outer)), b"echo hello")
 
+    def test_tcp_failover(self):
+        """A TCP hole whose server falls silent keeps its outer port: the old connection stays until a new one stands"""
+        with Home() as home:
+            home.spawn("stun2", [home.program("server"), "--ipv4", STUN2], ready=f"listening tcp {STUN2}:3479")
+            gateway = home.gateway("--watch", "300", "--keepalive", "5", stun=(STUN, STUN2))
+            pmp = Pmp(home)
+            outers = {port: pmp.map(TCP, port).outer for port in [7701, 7702]}  # one on each server
+            os.kill(home.stun.pid, signal.SIGSTOP)
+            home.nat(f"drop tcp to {STUN2}")  # the new connections are late
+            try:
+                for port in outers:
+                    gateway.wait_line(f"hole is checked again: protocol=TCP client={LAN1}:{port}", timeout=15)
+                time.sleep(0.3)
+                held = {m["outer"] for m in home.dump()["mappings"] if any(s["state"] == "established" for s in m["sessions"])}
+            finally:
+                home.nat("undrop")
+                os.kill(home.stun.pid, signal.SIGCONT)
+            self.assertLessEqual({f"{PUBLIC}:{outer}" for outer in outers.values()}, held)
+            time.sleep(2)
+            self.assertEqual({port: pmp.map(TCP, port).outer for port in outers}, outers)
+
     def test_lossy_line(self):
         """At 20 % loss and 20 ms delay natpmpc still gets its mappings and strangers get in"""
         with Home({**FULL_CONE, "loss": 20, "delay": 20}) as home:
