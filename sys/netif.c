@@ -36,6 +36,12 @@ bool netif_ip_is_private(uint32_t ip)
 	return ip >> 24 == 10 || ip >> 20 == 0xac1 || ip >> 16 == 0xc0a8 || ip >> 22 == 0x6440 >> 6;
 }
 
+/* An address may carry a label, "lan:1" on lan; a name has no colon. */
+static bool is_on(const struct ifaddrs *a, const char *name)
+{
+	return strcspn(a->ifa_name, ":") == strlen(name) && strncmp(a->ifa_name, name, strlen(name)) == 0;
+}
+
 static void add_subnet(struct netif *n, const struct ifaddrs *a)
 {
 	if (n->subnet_count == NETIF_SUBNETS)
@@ -57,7 +63,7 @@ int netif_find(struct netif *out, const char *name)
 		return -errno;
 	snprintf(n.name, sizeof(n.name), "%s", name);
 	for (const struct ifaddrs *a = list; a; a = a->ifa_next)
-		if (is_ipv4(a) && strcmp(a->ifa_name, name) == 0)
+		if (is_ipv4(a) && is_on(a, name))
 			add_subnet(&n, a);
 	if (n.subnet_count == 0)
 		return -EADDRNOTAVAIL;

@@ -221,8 +221,8 @@ class Serving(unittest.TestCase):
         self.assertIsNone(wan.receive(0.3))
 
     def test_reply_comes_from_the_address_asked(self):
-        """The answer leaves from the router's address that was asked"""
-        self.home.run("router", ["ip", "addr", "replace", "192.168.1.254/24", "dev", "lan"])
+        """The answer leaves from the router's address that was asked, also from one with a label of its own"""
+        self.home.run("router", ["ip", "addr", "replace", "192.168.1.254/24", "dev", "lan", "label", "lan:1"])
         self.addCleanup(self.home.run, "router", ["ip", "addr", "del", "192.168.1.254/24", "dev", "lan"])
         self.gateway_restart()
         for ip in [ROUTER, "192.168.1.254"]:
