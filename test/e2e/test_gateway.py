@@ -664,8 +664,10 @@ class Life(unittest.TestCase):
                                             "--stun", STUN, *ACCEPT], ready="NAT TCP mapping")
             self.assertIn("LimitNOFILE", limited.wait_line("only 64 files may be open"))
             pmp = Pmp(home)
-            results = [pmp.map(TCP, p).result for p in range(9001, 9041)]
-            self.assertEqual(set(results), {0, 4})
+            answers = [pmp.map(TCP, p, timeout=1) for p in range(9001, 9041)]
+            # one may have got a port with the last file, and none to dial with: that one waits
+            self.assertEqual({a.result for a in answers if a}, {0, 4})
+            self.assertLessEqual(answers.count(None), 1)
             self.assertEqual(pmp.map(TCP, 9001).result, 0, "a renewal always succeeds")
             self.assertEqual(pmp.map(TCP, 0, lifetime=0).result, 0)
             self.assertEqual(limited.stop(), 0)
