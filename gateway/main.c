@@ -154,8 +154,8 @@ static void log_counters(const struct program *p)
 {
 	const struct natpmp_counters *c = natpmp_server_counters(p->server);
 
-	log_info("NAT-PMP answered=%llu dropped: malformed=%llu foreign=%llu refused: version=%llu opcode=%llu",
-		(unsigned long long)c->answered, (unsigned long long)c->malformed, (unsigned long long)c->foreign,
+	log_info("NAT-PMP answered=%llu dropped: malformed=%llu foreign=%llu crowded=%llu refused: version=%llu opcode=%llu",
+		(unsigned long long)c->answered, (unsigned long long)c->malformed, (unsigned long long)c->foreign, (unsigned long long)c->crowded,
 		(unsigned long long)c->unsupported_version, (unsigned long long)c->unsupported_opcode);
 }
 

@@ -13,9 +13,24 @@
 #include "sys/net.h"
 
 #define BURST	   64 /* datagrams per wake-up */
+#define WAITING_MAX 256 /* mapping requests that wait for their turn … */
+#define SHARE_MAX   64	/* … of one client */
 #define DROP_LOG_MS 10000
 #define ANSWER_LOG_BURST 50 /* answers said at once, then one per … */
 #define ANSWER_LOG_MS	 500
+
+/* Where an answer goes: rides along in gateway_asker. */
+struct reply_to {
+	uint16_t lan;
+	struct endpoint client;
+	uint32_t asked_ip;
+};
+static_assert(sizeof(struct reply_to) <= GATEWAY_REPLY_MAX, "a reply's way must fit gateway_asker");
+
+struct question {
+	struct reply_to to;
+	struct natpmp_request is;
+};
 
 struct lan {
 	struct natpmp_server *server;
@@ -30,19 +45,15 @@ struct natpmp_server {
 	struct natpmp_announcer announcer;
 	struct natpmp_counters counters;
 	struct log_limit drop_log, answer_log, send_log;
+	/* A mapping takes the firewall milliseconds, the rest of what is asked none: one a turn, and whoever asks else is answered between. */
+	uv_idle_t working;
+	size_t waiting_count;
+	struct question waiting[WAITING_MAX];
 	bool closed;
 	size_t handles; /* not closed yet */
 	size_t count;
 	struct lan lans[];
 };
-
-/* Where an answer goes: rides along in gateway_asker. */
-struct reply_to {
-	uint16_t lan;
-	struct endpoint client;
-	uint32_t asked_ip;
-};
-static_assert(sizeof(struct reply_to) <= GATEWAY_REPLY_MAX, "a reply's way must fit gateway_asker");
 
 static void send_from(const struct lan *l, uint32_t from_ip, const struct endpoint *to, const uint8_t *bytes, size_t len)
 {
@@ -113,6 +124,47 @@ static void serve_map(struct natpmp_server *s, const struct reply_to *to, const 
 		reply_map(s, to, q, &answer);
 }
 
+static void forget_waiting(struct natpmp_server *s, size_t i)
+{
+	memmove(&s->waiting[i], &s->waiting[i + 1], (--s->waiting_count - i) * sizeof(s->waiting[0]));
+}
+
+static void work(uv_idle_t *idle)
+{
+	struct natpmp_server *s = idle->data;
+	const struct question q = s->waiting[0];
+
+	forget_waiting(s, 0);
+	if (s->waiting_count == 0)
+		uv_idle_stop(idle);
+	serve_map(s, &q.to, &q.is);
+}
+
+static bool same_mapping(const struct question *a, const struct question *b)
+{
+	return a->to.lan == b->to.lan && endpoint_same_ip(&a->to.client, &b->to.client) && a->is.opcode == b->is.opcode &&
+		a->is.internal_port == b->is.internal_port;
+}
+
+/* False when too many wait. A client's last word on a mapping counts, and takes the place of those before. */
+static bool wait_for_turn(struct natpmp_server *s, const struct reply_to *to, const struct natpmp_request *request)
+{
+	const struct question q = { *to, *request };
+	size_t of_client = 0;
+
+	for (size_t i = s->waiting_count; i-- > 0;) {
+		if (same_mapping(&s->waiting[i], &q))
+			forget_waiting(s, i);
+		else
+			of_client += endpoint_same_ip(&s->waiting[i].to.client, &to->client);
+	}
+	if (s->waiting_count == WAITING_MAX || of_client == SHARE_MAX)
+		return false;
+	s->waiting[s->waiting_count++] = q;
+	uv_idle_start(&s->working, work);
+	return true;
+}
+
 static void count_drop(struct natpmp_server *s, uint64_t *counter, const char *why, const struct lan *l, const struct endpoint *from)
 {
 	char text[ENDPOINT_TEXT_MAX];
@@ -133,8 +185,8 @@ static void serve(struct natpmp_server *s, const struct lan *l, const struct rep
 	case 0:
 		if (q.opcode == NATPMP_ADDRESS)
 			serve_address(s, to);
-		else
-			serve_map(s, to, &q);
+		else if (!wait_for_turn(s, to, &q))
+			count_drop(s, &s->counters.crowded, "too many requests wait", l, &to->client);
 		break;
 	case -EPROTONOSUPPORT:
 		s->counters.unsupported_version++;
@@ -241,8 +293,9 @@ int natpmp_server_open(struct natpmp_server **out, uv_loop_t *loop, const struct
 	if (!s)
 		return -ENOMEM;
 	uv_timer_init(loop, &s->announcing);
-	s->announcing.data = s;
-	s->handles = 1;
+	uv_idle_init(loop, &s->working);
+	s->announcing.data = s->working.data = s;
+	s->handles = 2;
 	for (size_t i = 0; i < count; i++) {
 		int err;
 
@@ -281,7 +334,7 @@ static void lan_closed(uv_handle_t *handle)
 	release(((struct lan *)handle->data)->server);
 }
 
-static void timer_closed(uv_handle_t *handle)
+static void own_closed(uv_handle_t *handle)
 {
 	release(handle->data);
 }
@@ -295,5 +348,6 @@ void natpmp_server_close(struct natpmp_server *s)
 		uv_close((uv_handle_t *)&s->lans[i].poll, lan_closed);
 		close(s->lans[i].fd);
 	}
-	uv_close((uv_handle_t *)&s->announcing, timer_closed);
+	uv_close((uv_handle_t *)&s->announcing, own_closed);
+	uv_close((uv_handle_t *)&s->working, own_closed);
 }

@@ -3,7 +3,8 @@
  * natpmp_server - NAT-PMP on the LAN: a socket per served interface, and what comes in there.
  *
  * Serves only neighbours: whoever's address is a host of a subnet of the interface the
- * datagram came in by. Answers leave from the address that was asked. Everything else is
+ * datagram came in by. Mapping requests have their turn one by one, so that the firewall's
+ * milliseconds for each delay nobody who asks for something else. Answers leave from the address that was asked. Everything else is
  * dropped and counted.
  */
 #ifndef GATEWAY_NATPMP_SERVER_H
@@ -17,7 +18,8 @@ struct natpmp_server;
 
 struct natpmp_counters {
 	uint64_t answered;
-	uint64_t malformed, foreign, unsupported_version, unsupported_opcode;
+	uint64_t malformed, foreign, crowded; /* dropped; crowded: too many requests waited */
+	uint64_t unsupported_version, unsupported_opcode;
 };
 
 /* -EADDRINUSE when a LAN's port 5351 is taken: *failed is that interface. */
