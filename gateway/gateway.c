@@ -197,8 +197,8 @@ static void end(struct mapping *m, const char *why)
 {
 	struct gateway *g = m->gateway;
 
-	say(m, LOG_LEVEL_INFO, why, "");
 	let_out(m);
+	say(m, LOG_LEVEL_INFO, why, "");
 	punch_close(m->punch);
 	leases_remove(g->leases, m->lease);
 	free(m);
