@@ -7,16 +7,14 @@
 
 #include "gateway/line.h"
 #include "gateway/punch.h"
+#include "gateway/rules.h"
 #include "sys/clock.h"
-#include "sys/conntrack.h"
 #include "sys/log.h"
 
 #define SWEEP_MS	 1000
 #define RELAY_TRIES	 256 /* ports that others hold, before the range counts as used up */
-#define CONFIRM_MS	 1000
-#define COMPLAINT_MS	 10000
-#define COMPLAINTS_BURST 10
-#define SCRUB_MAX	 64   /* ports at once */
+#define REFUSAL_LOG_MS	 10000
+#define REFUSAL_LOG_BURST 10
 #define LOG_BURST	 100  /* lines of mappings' events at once, then one per … */
 #define LOG_MS		 250
 #define RECHECK_MS	 5000 /* a lossy line is suspect all the time: its holes are not all asked at each turn */
@@ -29,9 +27,7 @@ struct gateway {
 	const struct gateway_callbacks *callbacks;
 	void *owner;
 
-	struct conntrack *conntrack;
-	struct conntrack_port unscrubbed[SCRUB_MAX]; /* changed since scrub_now */
-	size_t unscrubbed_count;
+	struct rules *rules;
 	struct leases *leases;
 	struct servers *servers;
 	struct line *lines[2]; /* UDP, TCP */
@@ -40,9 +36,8 @@ struct gateway {
 	uint64_t epoch_ms;  /* when the table of mappings began */
 	uint64_t fault_ms;  /* since when the public address is unknown */
 	uint64_t addressless_ms, addressless_last_ms; /* since when WAN has no address, and when that was last seen */
-	uint64_t confirm_ms; /* when the firewall is to be asked again whether it still has what it took */
 	uint64_t recheck_ms[2]; /* UDP, TCP: when all holes may be rechecked again */
-	struct log_limit complaint, refusal_log, event_log;
+	struct log_limit refusal_log, event_log;
 	bool closed;
 };
 
@@ -51,8 +46,7 @@ struct mapping {
 	struct gateway *gateway;
 	struct lease *lease;
 	struct punch *punch;
-	bool in_firewall;
-	bool doubted; /* the firewall has lost others: not to be promised before it is added again */
+	struct rule rule;
 	bool waiting;
 	uint64_t waiting_since_ms;
 	struct gateway_asker asker;
@@ -90,35 +84,6 @@ uint32_t gateway_epoch_s(const struct gateway *g)
 	return (uint32_t)((clock_ms() - g->epoch_ms) / 1000);
 }
 
-static struct firewall_mapping firewall_mapping_of(const struct mapping *m)
-{
-	return (struct firewall_mapping){ m->lease->key.protocol, m->lease->relay_port, m->lease->key.client_ip,
-		m->lease->key.internal_port };
-}
-
-/* Flows that began under another rule, or none, must not outlive it. The maps change first, then this, then comes the answer. */
-static void scrub_now(struct gateway *g)
-{
-	const size_t ports = g->unscrubbed_count;
-	int n;
-
-	if (ports == 0)
-		return;
-	n = conntrack_scrub(g->conntrack, g->wan.ip, g->unscrubbed, ports);
-	if (n < 0)
-		log_warn("cannot scrub conntrack ports=%zu error=\"%s\"", ports, strerror(-n));
-	else if (n > 0)
-		log_debug("scrubbed conntrack ports=%zu flows=%d", ports, n);
-	g->unscrubbed_count = 0;
-}
-
-static void scrub_later(struct gateway *g, const struct lease *l)
-{
-	if (g->unscrubbed_count == SCRUB_MAX)
-		scrub_now(g);
-	g->unscrubbed[g->unscrubbed_count++] = (struct conntrack_port){ (uint8_t)l->key.protocol, l->relay_port };
-}
-
 /* An event of a mapping. Clients cause these as fast as they like, and a line that moves all at once. */
 static void say(struct mapping *m, enum log_level level, const char *event, const char *detail)
 {
@@ -129,75 +94,12 @@ static void say(struct mapping *m, enum log_level level, const char *event, cons
 		log_line(level, "%s: %s%s%s", event, mapping_text(m, text, sizeof(text)), detail, log_more(more, skipped));
 }
 
-static void complain(struct gateway *g, const char *what, const struct mapping *m)
-{
-	uint64_t skipped;
-	char text[160];
-
-	if (log_allowed_burst(&g->complaint, COMPLAINT_MS, COMPLAINTS_BURST, clock_ms(), &skipped))
-		log_error("%s %s error=\"%s\" more=%llu", what, mapping_text(m, text, sizeof(text)),
-			g->config->firewall->error(g->firewall), (unsigned long long)skipped);
-}
-
-static bool let_in(struct mapping *m)
-{
-	const struct firewall_mapping rule = firewall_mapping_of(m);
-	struct gateway *g = m->gateway;
-
-	if (m->in_firewall && !m->doubted)
-		return true;
-	if (g->config->firewall->add(g->firewall, &rule) < 0) {
-		complain(g, "firewall refused a mapping", m);
-		return false;
-	}
-	m->in_firewall = true;
-	m->doubted = false;
-	scrub_later(g, m->lease);
-	scrub_now(g);
-	return true;
-}
-
-/*
- * Before a renewal is promised: whether the firewall still has what it took, or somebody
- * flushed the ruleset. Adding again says so. Seldom, since renewals are many.
- */
-static bool still_in(struct mapping *m)
-{
-	const struct firewall_mapping rule = firewall_mapping_of(m);
-	struct gateway *g = m->gateway;
-
-	if (!m->in_firewall || m->doubted)
-		return false;
-	if (clock_ms() < g->confirm_ms)
-		return true;
-	g->confirm_ms = clock_ms() + CONFIRM_MS;
-	if (g->config->firewall->add(g->firewall, &rule) == 0)
-		return true;
-	complain(g, "the firewall lost a mapping: if somebody flushed the ruleset, restart stunway-gateway:", m);
-	for (struct lease *l = leases_next(g->leases, NULL); l; l = leases_next(g->leases, l))
-		((struct mapping *)l->owner)->doubted = true;
-	return false;
-}
-
-static void let_out(struct mapping *m)
-{
-	const struct firewall_mapping rule = firewall_mapping_of(m);
-	struct gateway *g = m->gateway;
-
-	if (!m->in_firewall)
-		return;
-	if (g->config->firewall->remove(g->firewall, &rule) < 0 && !m->doubted)
-		complain(g, "firewall kept a mapping that ended", m);
-	m->in_firewall = false;
-	scrub_later(g, m->lease);
-}
-
-/* The caller ends as many as it must, then says scrub_now. */
+/* The caller ends as many as it must, then says rules_scrub. */
 static void end(struct mapping *m, const char *why)
 {
 	struct gateway *g = m->gateway;
 
-	let_out(m);
+	rules_remove(g->rules, &m->rule);
 	say(m, LOG_LEVEL_INFO, why, "");
 	punch_close(m->punch);
 	leases_remove(g->leases, m->lease);
@@ -243,7 +145,7 @@ static void settle(struct mapping *m)
 	struct gateway *g = m->gateway;
 	struct gateway_answer answer;
 
-	if (!promised(m) || line_verdict(line_of(g, m->lease->key.protocol)) != LINE_SUITED || !let_in(m))
+	if (!promised(m) || line_verdict(line_of(g, m->lease->key.protocol)) != LINE_SUITED || !rules_add(g->rules, &m->rule))
 		return;
 	answer = granted(m, &m->request);
 	answer_waiting(m, &answer);
@@ -323,9 +225,10 @@ static int begin(struct gateway *g, const struct lease_key *key, const struct na
 		return err;
 	}
 	m->lease->owner = m;
+	m->rule.mapping = (struct firewall_mapping){ key->protocol, m->lease->relay_port, key->client_ip, key->internal_port };
 	/* The question is on its way: the firewall's work takes no time of the answer's. */
 	if (line_verdict(line_of(g, key->protocol)) == LINE_SUITED)
-		let_in(m);
+		rules_add(g->rules, &m->rule);
 	return 0;
 }
 
@@ -345,7 +248,7 @@ static void delete_matching(struct gateway *g, const struct lease_key *key)
 		if (key_matches(l, key))
 			end(l->owner, "mapping deleted");
 	}
-	scrub_now(g);
+	rules_scrub(g->rules);
 }
 
 static int refuse(struct gateway_answer *answer, enum natpmp_result result)
@@ -358,7 +261,7 @@ static int renew(struct mapping *m, const struct natpmp_request *request, const 
 	struct gateway_answer *answer)
 {
 	m->lease->expires_ms = expiry_ms(m->gateway, request);
-	if (promised(m) && still_in(m)) {
+	if (promised(m) && rules_confirm(m->gateway->rules, &m->rule)) {
 		*answer = granted(m, request);
 		return 1;
 	}
@@ -427,7 +330,7 @@ int gateway_map(struct gateway *g, uint32_t client_ip, const struct natpmp_reque
 	err = begin(g, &key, request, asker);
 	if (err == 0)
 		return 0;
-	if (log_allowed_burst(&g->refusal_log, COMPLAINT_MS, COMPLAINTS_BURST, clock_ms(), &skipped))
+	if (log_allowed_burst(&g->refusal_log, REFUSAL_LOG_MS, REFUSAL_LOG_BURST, clock_ms(), &skipped))
 		log_warn("no mapping for protocol=%s client=%s reason=\"%s\"%s", protocol_name(key.protocol),
 			endpoint_text(&client, text), why_no_mapping(err), log_more(more, skipped));
 	if (err == -EADDRNOTAVAIL)
@@ -461,7 +364,7 @@ static void sweep(uv_timer_t *timer)
 				end(m, "mapping given up");
 		}
 	}
-	scrub_now(g);
+	rules_scrub(g->rules);
 }
 
 static void recheck_all(struct gateway *g, enum lease_protocol protocol)
@@ -506,7 +409,7 @@ static void verdict_came(struct gateway *g, enum lease_protocol protocol)
 		answer_waiting(m, &(struct gateway_answer){ .result = NATPMP_REFUSED });
 		end(m, "mapping refused, the carrier's NAT is not suited");
 	}
-	scrub_now(g);
+	rules_scrub(g->rules);
 }
 
 static void line_event(void *owner, enum lease_protocol protocol, enum line_event event)
@@ -564,7 +467,7 @@ static int open_parts(struct gateway *g)
 	int err = leases_new(&g->leases, g->config->max_mappings, g->config->max_mappings_per_client);
 
 	if (err == 0)
-		err = conntrack_open(&g->conntrack);
+		err = rules_open(&g->rules, g->config->firewall, g->firewall, g->wan.ip);
 	if (err == 0)
 		err = open_servers(g);
 	for (size_t i = 0; i < 2 && err == 0; i++) {
@@ -628,14 +531,12 @@ void gateway_close(struct gateway *g)
 		struct mapping *m = leases_next(g->leases, NULL)->owner;
 
 		/* The firewall goes as a whole, after this; only the flows are left to end. */
-		if (m->in_firewall)
-			scrub_later(g, m->lease);
+		rules_forget(g->rules, &m->rule);
 		punch_close(m->punch);
 		leases_remove(g->leases, m->lease);
 		free(m);
 	}
-	scrub_now(g);
-	conntrack_close(g->conntrack);
+	rules_close(g->rules);
 	leases_free(g->leases);
 	line_close(g->lines[0]);
 	line_close(g->lines[1]);

@@ -21,6 +21,7 @@ struct line {
 	struct check *check;
 	uv_timer_t check_timer, silence_timer;
 	bool closed, checked;
+	bool looked_twice; /* the check that runs is the second look */
 	unsigned closing; /* timers that are not closed yet */
 	struct natcheck verdict;
 	bool said; /* to the log, what was */
@@ -82,6 +83,14 @@ static void log_verdict(const struct line *l)
 
 static void start_check(struct line *l);
 
+/* What a running check learned so far is of another line, or of fewer servers. */
+static void restart_check(struct line *l)
+{
+	check_close(l->check);
+	l->check = NULL;
+	start_check(l);
+}
+
 static void check_again(uv_timer_t *timer)
 {
 	start_check(timer->data);
@@ -110,12 +119,29 @@ static void conclude(struct line *l)
 	l->said_filtering = l->verdict.filtering;
 }
 
+/*
+ * Two answers differ too where the carrier flushed its NAT between them: a verdict that
+ * would end every mapping is asked for twice.
+ */
+static bool wants_second_look(struct line *l, const struct natcheck *verdict)
+{
+	const bool bad = verdict->mapping == NAT_ADDRESS_DEPENDENT || verdict->mapping == NAT_ADDRESS_AND_PORT_DEPENDENT;
+	const bool wants = bad && !l->looked_twice && (!l->checked || line_verdict(l) == LINE_SUITED);
+
+	l->looked_twice = wants;
+	return wants;
+}
+
 /* The mapping decides what clients are told; the filtering, which takes longer, only what is logged. */
 static void check_verdict(void *owner, const struct natcheck *verdict)
 {
 	struct line *l = owner;
 	const bool news = !l->checked || verdict->mapping != l->verdict.mapping;
 
+	if (wants_second_look(l, verdict)) {
+		restart_check(l);
+		return;
+	}
 	l->verdict = *verdict;
 	l->checked = true;
 	if (verdict->done || line_verdict(l) == LINE_UNSUITED)
@@ -140,14 +166,6 @@ static void start_check(struct line *l)
 		log_error("cannot check the carrier's NAT %s error=\"%s\"", name_of(l), strerror(-err));
 		uv_timer_start(&l->check_timer, check_again, CHECK_AGAIN_MS, 0);
 	}
-}
-
-/* What a running check learned so far is of another line, or of fewer servers. */
-static void restart_check(struct line *l)
-{
-	check_close(l->check);
-	l->check = NULL;
-	start_check(l);
 }
 
 static bool is_undecided(const struct line *l)

@@ -101,6 +101,17 @@ static bool has_other(const struct natcheck *c)
 	return c->other.family != ENDPOINT_NONE;
 }
 
+static enum nat_behavior mapping_verdict(const struct natcheck_question *q)
+{
+	if (q[MAP_PRIMARY].state != ANSWERED || q[MAP_OTHER].state != ANSWERED)
+		return NAT_UNKNOWN;
+	if (endpoint_equal(&q[MAP_PRIMARY].outer, &q[MAP_OTHER].outer))
+		return NAT_ENDPOINT_INDEPENDENT;
+	if (q[MAP_PORT].state == ANSWERED && !endpoint_equal(&q[MAP_PRIMARY].outer, &q[MAP_PORT].outer))
+		return NAT_ADDRESS_AND_PORT_DEPENDENT;
+	return NAT_ADDRESS_DEPENDENT;
+}
+
 /* The server's own second address answers both halves; another server only the mapping's. */
 static void after_map_primary(struct natcheck *c, uint64_t now_ms)
 {
@@ -161,17 +172,6 @@ static void after_silence(struct natcheck *c, enum question which, uint64_t now_
 	} else if (which == MAP_OTHER && (second = second_server(c))) {
 		ask(c, MAP_OTHER, second, now_ms); /* a second address, or another server, is dead: ask the next */
 	}
-}
-
-static enum nat_behavior mapping_verdict(const struct natcheck_question *q)
-{
-	if (q[MAP_PRIMARY].state != ANSWERED || q[MAP_OTHER].state != ANSWERED)
-		return NAT_UNKNOWN;
-	if (endpoint_equal(&q[MAP_PRIMARY].outer, &q[MAP_OTHER].outer))
-		return NAT_ENDPOINT_INDEPENDENT;
-	if (q[MAP_PORT].state == ANSWERED && !endpoint_equal(&q[MAP_PRIMARY].outer, &q[MAP_PORT].outer))
-		return NAT_ADDRESS_AND_PORT_DEPENDENT;
-	return NAT_ADDRESS_DEPENDENT;
 }
 
 /*
@@ -261,6 +261,8 @@ static void answered(struct natcheck *c, enum question which, const struct stun_
 		learn_other(c, m);
 	if (which == MAP_PRIMARY)
 		after_map_primary(c, now_ms);
+	if (mapping_verdict(c->questions) == NAT_ENDPOINT_INDEPENDENT)
+		c->questions[MAP_PORT].state = QUIET; /* it tells only the other two apart */
 	if (which == FILTER_PRIMARY) {
 		c->rtt_ms = transaction_rtt_ms(&q->transaction, now_ms);
 		after_filter_primary(c, now_ms);

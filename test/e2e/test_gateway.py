@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """stunway-gateway at a home line: natpmpc, strangers, a carrier's NAT, the router's own firewall (lab/topology.py)."""
 import os
-import os
 import re
 import signal
 import socket
 import struct
+import threading
 import time
 import unittest
 
@@ -340,6 +340,31 @@ class Life(unittest.TestCase):
                     line = gateway.wait_line(f"NAT {protocol} mapping=")
                     self.assertIn({"ad": "=address-dependent", "apd": "=address-and-port-dependent"}[kind], line)
                     self.assertIn("mappings are refused", line)
+
+    def test_second_look(self):
+        """One false answer about the mapping refuses nobody: a bad verdict is asked for twice"""
+        with Home() as home:
+            sockets = {ip: home.socket("stun", timeout=None) for ip in [STUN, STUN_OTHER]}
+            lies = [1]
+
+            def serve(ip):
+                try:
+                    while True:
+                        question, peer = sockets[ip].recvfrom(100)
+                        port = peer[1] + (lies.pop() if ip == STUN_OTHER and lies else 0)
+                        value = [struct.pack("!HHBBH4s", kind, 8, 0, 1, p, socket.inet_aton(a)) for kind, p, a in
+                                 [(0x0001, port, peer[0]), (0x802C, 3501 if ip == STUN else 3500, STUN_OTHER)]]
+                        sockets[ip].sendto(b"\1\1\0\x18" + question[4:20] + b"".join(value), peer)
+                except OSError:
+                    pass  # closed: the laboratory ends
+
+            for ip, port in [(STUN, 3500), (STUN_OTHER, 3501)]:
+                sockets[ip].bind((ip, port))
+                threading.Thread(target=serve, args=[ip], daemon=True).start()
+            gateway = home.gateway(stun=[f"udp:{STUN}:3500"])
+            self.assertIn("mapping=endpoint-independent", gateway.wait_line("NAT UDP mapping=", timeout=20))
+            self.assertEqual(lies, [], "the lie was told")
+            self.assertEqual(Pmp(home).map(UDP, 7350).result, 0)
 
     def test_restricted_filtering(self):
         """Endpoint-independent mapping with restricted filtering is granted, and the log says what that means"""
