@@ -43,13 +43,19 @@ class Home(Lab):
     def ruleset(self):
         return self.nft("router", "list ruleset")
 
+    def _elements(self, kind, name):
+        """What a map or set of ours holds, without spaces. Without /etc/protocols nft lists protocols by number."""
+        match = re.search(r"elements = \{(.*?)\}", self.nft("router", f"list {kind} inet stunway {name}"), re.S)
+        plain = ("".join(e.split()) for e in match.group(1).split(",")) if match else ()
+        return [re.sub(r"^17\.", "udp.", re.sub(r"^6\.", "tcp.", e)) for e in plain]
+
     def elements(self, name):
-        """A map's elements as {key: value}, without spaces. Without /etc/protocols nft lists protocols by number."""
-        text = self.nft("router", f"list map inet stunway {name}")
-        match = re.search(r"elements = \{(.*?)\}", text, re.S)
-        pairs = match.group(1).split(",") if match else []
-        plain = (re.sub(r"^17\.", "udp.", re.sub(r"^6\.", "tcp.", "".join(p.split()))) for p in pairs)
-        return dict(p.split(":", 1) for p in plain)
+        """A map's elements as {key: value}."""
+        return dict(e.split(":", 1) for e in self._elements("map", name))
+
+    def members(self, name):
+        """A set's elements."""
+        return set(self._elements("set", name))
 
 
 class Echo:
