@@ -2,13 +2,14 @@
 /*
  * Whatever arrives: an answer decodes, bears the question's id, keeps the size bound,
  * leaves from a socket that exists, goes to the sender's address, and is never
- * answered in its turn. The first byte picks the server's site and the transport.
+ * answered in its turn; and where a template answers, it is the same to the byte. The
+ * first byte picks the server's site and the transport.
  */
 #include <stdlib.h>
 #include <string.h>
 
 #include "lib/stun.h"
-#include "server/answer.h"
+#include "server/template.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -47,6 +48,19 @@ static void check(const struct question *q, const uint8_t *said, const struct an
 	same(!q->tcp || endpoint_equal(&a->to, &q->from));
 }
 
+static void check_template(const struct question *q, const uint8_t *said, const struct answer *a, enum count outcome)
+{
+	uint8_t from_template[TEMPLATE_MAX];
+	struct templates t;
+	struct answer b;
+
+	templates_make(&t, q->site);
+	if (q->tcp || !template_answer(&t, q, from_template, &b))
+		return;
+	same(outcome == COUNT_ANSWERED && a->len == b.len && memcmp(said, from_template, b.len) == 0);
+	same(a->address == b.address && a->port == b.port && endpoint_equal(&a->to, &b.to));
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	static uint8_t said[ANSWER_MAX], again[ANSWER_MAX];
@@ -61,6 +75,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	const enum count outcome = answer_to(&q, said, q.tcp ? ANSWER_TCP_MAX : sizeof(said), &a);
 
 	check(&q, said, &a, outcome);
+	check_template(&q, said, &a, outcome);
 	if (a.len > 0) {
 		q.bytes = said;
 		q.len = a.len;
