@@ -3,10 +3,13 @@
 
 #include <errno.h>
 #include <pwd.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "server/limit.h"
+#include "server/worker.h"
 #include "sys/log.h"
 #include "sys/options.h"
 
@@ -145,6 +148,11 @@ static const struct option_row rows[] = {
 		.max = 1000000, .fallback = "256", .argument = "N", .help = "of one client address (IPv6: of one /64)" },
 	{ .name = "tcp-idle", .kind = OPTION_U32, .offset = offsetof(struct config, tcp_idle_s), .min = 1, .max = 86400,
 		.fallback = "300", .argument = "SECONDS", .help = "until a TCP connection without a request is closed" },
+	{ .name = "workers", .kind = OPTION_U32, .offset = offsetof(struct config, workers), .min = 1, .max = WORKERS_MAX,
+		.argument = "N", .help = "Threads that answer UDP; by default as many as there are CPUs" },
+	{ .name = "rate", .kind = OPTION_U32, .offset = offsetof(struct config, rate), .max = LIMIT_RATE_MAX,
+		.fallback = "200", .argument = "N",
+		.help = "UDP answers per second and client address (IPv6: /64); 0 for no limit" },
 	{ .name = "user", .kind = OPTION_READ, .argument = "NAME", .read = user_read,
 		.help = "Whom to become once the ports are bound" },
 	{ .name = "log-level", .kind = OPTION_READ, .argument = "LEVEL", .read = log_level_read, .fallback = "info",
@@ -198,11 +206,20 @@ size_t config_places(const struct config *config, struct place out[PLACES])
 	return n;
 }
 
+/* The CPUs this process may run on. */
+static uint32_t workers_default(void)
+{
+	cpu_set_t set;
+	const int n = sched_getaffinity(0, sizeof(set), &set) < 0 ? 1 : CPU_COUNT(&set);
+
+	return n < WORKERS_MAX ? (uint32_t)n : WORKERS_MAX;
+}
+
 int config_read(struct config *config, int argc, char **argv)
 {
 	int operand, err;
 
-	*config = (struct config){ 0 };
+	*config = (struct config){ .workers = workers_default() };
 	err = options_read(&options, config, argc, argv, &operand);
 	if (err != 0)
 		return err;

@@ -25,6 +25,8 @@ struct config {
 	size_t port_count;
 	bool no_tcp;
 	uint32_t tcp_max, tcp_max_per_address, tcp_idle_s;
+	uint32_t workers; /* threads that answer UDP */
+	uint32_t rate;	  /* UDP answers per second and source, 0: no limit */
 	bool drop_user; /* become uid and gid once bound */
 	const char *user;
 	uid_t uid;

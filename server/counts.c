@@ -12,6 +12,7 @@ static const char *const names[COUNT_KINDS] = {
 	[COUNT_NOT_STUN] = "not-stun",
 	[COUNT_NOT_REQUEST] = "not-request",
 	[COUNT_UNKNOWN_METHOD] = "unknown-method",
+	[COUNT_RATE_LIMITED] = "rate-limited",
 	[COUNT_SEND_FAILED] = "send-failed",
 	[COUNT_TCP_ACCEPTED] = "tcp-accepted",
 	[COUNT_TCP_ACCEPT_FAILED] = "tcp-accept-failed",
@@ -24,12 +25,18 @@ static const char *const names[COUNT_KINDS] = {
 
 static_assert(COUNT_KINDS * (sizeof("unknown-attribute= ") + 20) <= COUNTS_TEXT_MAX, "the longest line fits");
 
-const char *counts_text(const struct counts *counts, char buf[COUNTS_TEXT_MAX])
+void counts_sum(struct counts_sum *sum, const struct counts *c)
+{
+	for (size_t i = 0; i < COUNT_KINDS; i++)
+		sum->of[i] += atomic_load_explicit(&c->of[i], memory_order_relaxed);
+}
+
+const char *counts_text(const struct counts_sum *sum, char buf[COUNTS_TEXT_MAX])
 {
 	size_t used = 0;
 
 	for (size_t i = 0; i < COUNT_KINDS; i++)
 		used += (size_t)snprintf(buf + used, COUNTS_TEXT_MAX - used, "%s%s=%" PRIu64, i ? " " : "", names[i],
-			counts->of[i]);
+			sum->of[i]);
 	return buf;
 }

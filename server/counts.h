@@ -1,8 +1,14 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* counts - what the server did and why it did not: one number per row, logged at exit and at SIGUSR1. */
+/*
+ * counts - what the server did and why it did not: one number per row, logged at exit and at SIGUSR1.
+ *
+ * Each thread counts for itself, on cache lines of its own; whoever wants to know adds them
+ * up, at any time. Numbers of one row never go back; those of two rows may be a moment apart.
+ */
 #ifndef SERVER_COUNTS_H
 #define SERVER_COUNTS_H
 
+#include <stdatomic.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -13,6 +19,7 @@ enum count {
 	COUNT_NOT_STUN,		  /* dropped: bytes that are no STUN message */
 	COUNT_NOT_REQUEST,	  /* dropped: an indication, or somebody's answer */
 	COUNT_UNKNOWN_METHOD,	  /* dropped: not Binding */
+	COUNT_RATE_LIMITED,	  /* dropped: its source has had --rate answers in this second */
 	COUNT_SEND_FAILED,	  /* an answer the kernel did not take */
 	COUNT_TCP_ACCEPTED,	  /* connections */
 	COUNT_TCP_ACCEPT_FAILED,  /* out of descriptors or memory: accepting pauses */
@@ -24,13 +31,27 @@ enum count {
 	COUNT_KINDS
 };
 
+/* One thread's; only that thread adds. */
 struct counts {
+	_Alignas(64) _Atomic uint64_t of[COUNT_KINDS];
+};
+
+struct counts_sum {
 	uint64_t of[COUNT_KINDS];
 };
+
+static inline void counts_add(struct counts *c, enum count row)
+{
+	/* Not an atomic increment, which would lock the bus: there is one writer. */
+	atomic_store_explicit(&c->of[row], atomic_load_explicit(&c->of[row], memory_order_relaxed) + 1, memory_order_relaxed);
+}
+
+/* Adds a thread's counts to the sum; from any thread. */
+void counts_sum(struct counts_sum *sum, const struct counts *c);
 
 #define COUNTS_TEXT_MAX 768
 
 /* "answered=12 bad-request=0 ...", every row. Returns buf. */
-const char *counts_text(const struct counts *counts, char buf[COUNTS_TEXT_MAX]);
+const char *counts_text(const struct counts_sum *sum, char buf[COUNTS_TEXT_MAX]);
 
 #endif

@@ -2,10 +2,12 @@
 /*
  * stunway-server: STUN for those who want to know what their NAT does.
  *
- *	command line -> config -> places -> udp, tcp <-> answer_to
+ *	                             +-> workers: udp <-> template, answer_to
+ *	command line -> config -> places
+ *	                             +-> this thread: tcp <-> answer_to, signals
  *
- * One thread, one loop. All sockets are bound before any is announced, and the
- * user is dropped in between.
+ * A worker is a thread with sockets of its own; nothing is shared while it serves. All
+ * sockets are bound before any is announced, and the user is dropped in between.
  */
 #include <errno.h>
 #include <grp.h>
@@ -21,7 +23,7 @@
 #include "server/counts.h"
 #include "server/loop.h"
 #include "server/tcp.h"
-#include "server/udp.h"
+#include "server/worker.h"
 #include "sys/clock.h"
 #include "sys/log.h"
 
@@ -30,20 +32,32 @@ enum { EXIT_DONE = 0, EXIT_FAILED = 1, EXIT_USAGE = 2, EXIT_PERMISSION = 4 };
 struct server {
 	struct watch signals; /* first: on_signal finds its owner by it */
 	struct config config;
-	struct counts counts;
+	struct counts counts; /* this thread's */
 	struct loop loop;
 	struct place places[PLACES];
 	size_t place_count;
-	struct udp *udp[PLACES];
+	struct worker *workers[WORKERS_MAX];
+	size_t worker_count;
 	struct tcp *tcp; /* NULL with --no-tcp */
 	bool stop;
 };
 
+/* The sum of all threads', and how the workers share the load. */
 static void log_counts(const struct server *s)
 {
+	struct counts_sum sum = { 0 };
 	char text[COUNTS_TEXT_MAX];
 
-	log_info("counts %s", counts_text(&s->counts, text));
+	counts_sum(&sum, &s->counts);
+	for (size_t i = 0; i < s->worker_count; i++)
+		counts_sum(&sum, worker_counts(s->workers[i]));
+	log_info("counts %s", counts_text(&sum, text));
+	for (size_t i = 0; s->worker_count > 1 && i < s->worker_count; i++) {
+		struct counts_sum one = { 0 };
+
+		counts_sum(&one, worker_counts(s->workers[i]));
+		log_info("worker number=%zu %s", i, counts_text(&one, text));
+	}
 }
 
 static void on_signal(struct watch *w, uint32_t events)
@@ -73,10 +87,10 @@ static int signals_watch(struct server *s)
 	return s->signals.fd < 0 ? -errno : loop_add(&s->loop, &s->signals, EPOLLIN);
 }
 
-/* Every connection is a descriptor, and the sockets and the loop a few more. */
-static void descriptors_allow(uint32_t connections)
+/* Every connection is a descriptor; a worker has its sockets, loop and eventfd; and there are a few more. */
+static void descriptors_allow(const struct config *c)
 {
-	const rlim_t want = (rlim_t)connections + 64;
+	const rlim_t want = (c->no_tcp ? 0 : c->tcp_max) + (rlim_t)c->workers * (PLACES * SITE_ADDRESSES * SITE_PORTS + 2) + 64;
 	struct rlimit limit;
 
 	if (getrlimit(RLIMIT_NOFILE, &limit) < 0 || limit.rlim_cur >= want)
@@ -87,7 +101,7 @@ static void descriptors_allow(uint32_t connections)
 	limit.rlim_cur = limit.rlim_max < want ? limit.rlim_max : want;
 	setrlimit(RLIMIT_NOFILE, &limit);
 	if (limit.rlim_cur < want)
-		log_warn("fewer descriptors than --tcp-max needs: allowed=%llu needed=%llu",
+		log_warn("fewer descriptors than --tcp-max and --workers need: allowed=%llu needed=%llu",
 			(unsigned long long)limit.rlim_cur, (unsigned long long)want);
 }
 
@@ -125,24 +139,53 @@ static bool unavailable(const struct place *p)
 	return false;
 }
 
+static int tcp_open(struct server *s)
+{
+	const struct tcp_settings set = { .loop = &s->loop, .counts = &s->counts, .max = s->config.tcp_max,
+		.max_per_source = s->config.tcp_max_per_address, .idle_ms = s->config.tcp_idle_s * 1000 };
+	int err = s->config.no_tcp ? 0 : tcp_new(&s->tcp, &set);
+
+	for (size_t i = 0; s->tcp && i < s->place_count; i++) {
+		const int e = each_socket(s, &s->places[i], listen_one);
+
+		err = err < 0 ? err : e;
+	}
+	return err;
+}
+
+/* The first worker finds the ports that are taken; the others would only say it again. */
+static int workers_open(struct server *s)
+{
+	int err = 0;
+
+	while (err == 0 && s->worker_count < s->config.workers) {
+		const struct worker_settings set = { .places = s->places, .place_count = s->place_count,
+			.number = (uint32_t)s->worker_count, .count = s->config.workers, .rate = s->config.rate };
+
+		err = worker_new(&s->workers[s->worker_count], &set);
+		s->worker_count += err == 0;
+	}
+	return err;
+}
+
 static int sockets_open(struct server *s)
 {
-	const struct tcp_settings tcp = { .loop = &s->loop, .counts = &s->counts, .max = s->config.tcp_max,
-		.max_per_source = s->config.tcp_max_per_address, .idle_ms = s->config.tcp_idle_s * 1000 };
-	int err = s->config.no_tcp ? 0 : tcp_new(&s->tcp, &tcp);
+	int udp, tcp;
 
-	if (err < 0)
-		return err;
 	s->place_count = config_places(&s->config, s->places);
 	if (unavailable(&s->places[s->place_count - 1]))
 		s->place_count--;
-	for (size_t i = 0; i < s->place_count; i++) {
-		int e = udp_new(&s->udp[i], &s->places[i], &s->loop, &s->counts);
+	udp = workers_open(s);
+	tcp = tcp_open(s); /* also when UDP's failed: every port that is taken is named */
+	return udp < 0 ? udp : tcp;
+}
 
-		err = err < 0 ? err : e;
-		e = s->tcp ? each_socket(s, &s->places[i], listen_one) : 0;
-		err = err < 0 ? err : e;
-	}
+static int workers_start(struct server *s)
+{
+	int err = 0;
+
+	for (size_t i = 0; err == 0 && i < s->worker_count; i++)
+		err = worker_start(s->workers[i]);
 	return err;
 }
 
@@ -184,7 +227,7 @@ static int start(struct server *s)
 {
 	int err;
 
-	descriptors_allow(s->config.no_tcp ? 0 : s->config.tcp_max);
+	descriptors_allow(&s->config);
 	err = loop_open(&s->loop);
 	if (err == 0)
 		err = signals_watch(s);
@@ -192,6 +235,8 @@ static int start(struct server *s)
 		err = sockets_open(s);
 	if (err == 0)
 		err = user_drop(&s->config);
+	if (err == 0)
+		err = workers_start(s);
 	for (size_t i = 0; err == 0 && i < s->place_count; i++)
 		each_socket(s, &s->places[i], announce_one);
 	return err;
@@ -209,8 +254,8 @@ static int serve(struct server *s)
 
 static void finish(struct server *s)
 {
-	for (size_t i = 0; i < PLACES; i++)
-		udp_free(s->udp[i]);
+	for (size_t i = 0; i < s->worker_count; i++)
+		worker_free(s->workers[i]);
 	tcp_free(s->tcp);
 	if (s->signals.fd >= 0)
 		close(s->signals.fd);

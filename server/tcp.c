@@ -125,7 +125,7 @@ static void conn_free(struct conn *c)
 
 static void conn_close(struct conn *c, enum count why)
 {
-	c->tcp->set.counts->of[why]++;
+	counts_add(c->tcp->set.counts, why);
 	conn_free(c);
 }
 
@@ -215,7 +215,7 @@ static int serve_one(struct conn *c, struct question *q, struct batch *b)
 	outcome = answer_to(q, b->bytes + b->len, ANSWER_TCP_MAX, &a);
 	if (outcome == COUNT_NOT_STUN)
 		return -EBADMSG;
-	c->tcp->set.counts->of[outcome]++;
+	counts_add(c->tcp->set.counts, outcome);
 	b->len += a.len;
 	return 0;
 }
@@ -373,7 +373,7 @@ static void accepted(struct listener *l, int fd, const struct endpoint *from)
 		why = conn_new(l, fd, from) < 0 ? COUNT_TCP_ACCEPT_FAILED : COUNT_TCP_ACCEPTED;
 	if (why != COUNT_TCP_ACCEPTED)
 		close(fd);
-	l->tcp->set.counts->of[why]++;
+	counts_add(l->tcp->set.counts, why);
 }
 
 static void listeners_watch(struct tcp *tcp, uint32_t events)
@@ -388,7 +388,7 @@ static void accept_pause(struct tcp *tcp, int err)
 	const uint64_t now_ms = clock_ms();
 	uint64_t skipped;
 
-	tcp->set.counts->of[COUNT_TCP_ACCEPT_FAILED]++;
+	counts_add(tcp->set.counts, COUNT_TCP_ACCEPT_FAILED);
 	tcp->paused_until_ms = now_ms + ACCEPT_PAUSE_MS;
 	listeners_watch(tcp, 0);
 	if (log_allowed(&tcp->accept_log, 60000, now_ms, &skipped))

@@ -3,13 +3,19 @@
 
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 #include "server/bind.h"
-#include "sys/net.h"
+#include "server/spread.h"
+#include "server/template.h"
+#include "sys/clock.h"
+#include "sys/log.h"
 
-#define BURST 64 /* datagrams of one socket before the others have their turn */
+#define ROUNDS	    4		/* batches of one socket before the others have their turn */
+#define BUFFER	    (1 << 20)	/* bytes the kernel queues per socket: 1,000 datagrams or so that come while we are away */
+#define SHORT	    256		/* a question up to this long has an answer that fits BATCH_ROOM */
 
 struct udp_socket {
 	struct watch watch;
@@ -18,94 +24,154 @@ struct udp_socket {
 };
 
 struct udp {
-	const struct place *place;
-	struct counts *counts;
+	struct udp_settings set;
 	struct udp_socket sockets[SITE_ADDRESSES][SITE_PORTS]; /* watch.fd -1: none */
-	uint8_t in[65535];
-	uint8_t out[ANSWER_MAX];
+	struct templates templates;
+	uint8_t large[ANSWER_MAX]; /* the answer to a question that is not short */
 };
 
-/* One datagram as it came: from whom, and in any-mode to which local address. */
-struct datagram {
-	size_t len;
-	struct endpoint from, to;
-	unsigned ifindex;
-};
+static unsigned lane_of(const struct answer *a)
+{
+	return a->address * SITE_PORTS + a->port;
+}
 
 static bool link_local(const struct endpoint *e)
 {
 	return e->family == ENDPOINT_IPV6 && e->ip[0] == 0xfe && (e->ip[1] & 0xc0) == 0x80;
 }
 
-static int answer_send(const struct udp *udp, const struct datagram *d, const struct answer *a)
+static bool allowed(const struct udp *udp, const struct endpoint *from, uint64_t now_us)
 {
-	const int fd = udp->sockets[a->address][a->port].watch.fd;
-
-	if (!udp->place->any)
-		return net_send(fd, udp->out, a->len, &a->to, NULL, 0);
-	/* The interface only where the address needs it: the way back may be another than the way here. */
-	return net_send(fd, udp->out, a->len, &a->to, &d->to, link_local(&a->to) ? d->ifindex : 0);
+	return !udp->set.limit || limit_take(udp->set.limit, from, now_us);
 }
 
-static void serve(struct udp_socket *s, const struct datagram *d)
+/* In any-mode the site is what was asked, and the answer leaves from there. */
+static enum count serve_any(struct udp *udp, unsigned i, struct question *q, uint64_t now_us)
 {
-	struct udp *udp = s->udp;
+	struct batch *b = udp->set.batch;
+	const bool is_short = q->len <= SHORT;
+	uint8_t *buf = is_short ? batch_room(b, i) : udp->large;
 	struct site here = { 0 };
-	struct question q = { .bytes = udp->in, .len = d->len, .site = &udp->place->site, .address = s->address,
-		.port = s->port, .from = d->from };
+	struct endpoint to;
 	struct answer a;
+	unsigned ifindex;
 	enum count outcome;
 
-	if (udp->place->any) {
-		here.origin[0][0] = d->to;
-		here.origin[0][0].port = udp->place->local[0][0].port;
-		q.site = &here;
+	batch_to(b, i, &to, &ifindex);
+	here.origin[0][0] = to;
+	here.origin[0][0].port = udp->set.place->local[0][0].port;
+	q->site = &here;
+	outcome = answer_to(q, buf, is_short ? BATCH_ROOM : ANSWER_MAX, &a);
+	if (a.len == 0)
+		return outcome;
+	if (!allowed(udp, &q->from, now_us))
+		return COUNT_RATE_LIMITED;
+	/* The interface only where the address needs it: the way back may be another than the way here. */
+	ifindex = link_local(&a.to) ? ifindex : 0;
+	if (is_short)
+		batch_put_from(b, i, a.len, a.to.port, &to, ifindex);
+	else if (net_send(udp->sockets[0][0].watch.fd, buf, a.len, &a.to, &to, ifindex) < 0)
+		return COUNT_SEND_FAILED;
+	return outcome;
+}
+
+static enum count serve(struct udp *udp, unsigned i, const struct question *q, uint64_t now_us)
+{
+	struct batch *b = udp->set.batch;
+	const bool is_short = q->len <= SHORT;
+	uint8_t *buf = is_short ? batch_room(b, i) : udp->large;
+	enum count outcome = COUNT_ANSWERED;
+	struct answer a;
+
+	if (!template_answer(&udp->templates, q, buf, &a))
+		outcome = answer_to(q, buf, is_short ? BATCH_ROOM : ANSWER_MAX, &a);
+	if (a.len == 0)
+		return outcome;
+	if (!allowed(udp, &q->from, now_us))
+		return COUNT_RATE_LIMITED;
+	if (is_short)
+		batch_put(b, i, lane_of(&a), a.len, a.to.port);
+	else if (net_send(udp->sockets[a.address][a.port].watch.fd, buf, a.len, &a.to, NULL, 0) < 0)
+		return COUNT_SEND_FAILED;
+	return outcome;
+}
+
+static void answers_send(struct udp *udp)
+{
+	for (unsigned lane = 0; lane < BATCH_LANES; lane++) {
+		const int fd = udp->sockets[lane / SITE_PORTS][lane % SITE_PORTS].watch.fd;
+
+		for (unsigned failed = batch_send(udp->set.batch, lane, fd); failed > 0; failed--)
+			counts_add(udp->set.counts, COUNT_SEND_FAILED);
 	}
-	outcome = answer_to(&q, udp->out, sizeof(udp->out), &a);
-	if (a.len > 0 && answer_send(udp, d, &a) < 0)
-		outcome = COUNT_SEND_FAILED;
-	udp->counts->of[outcome]++;
 }
 
 static void readable(struct watch *w, uint32_t events)
 {
 	struct udp_socket *s = (struct udp_socket *)w;
-	struct datagram d;
+	struct udp *udp = s->udp;
+	const bool any = udp->set.place->any;
+	int n = BATCH;
 
 	(void)events;
-	for (int i = 0; i < BURST; i++) {
-		const int len = net_receive(w->fd, s->udp->in, sizeof(s->udp->in), &d.from, &d.to, &d.ifindex);
+	for (int round = 0; round < ROUNDS && n == BATCH; round++) {
+		const uint64_t now_us = clock_us();
 
-		if (len < 0)
-			return;
-		d.len = (size_t)len;
-		serve(s, &d);
+		n = batch_receive(udp->set.batch, w->fd, any);
+		for (int i = 0; i < n; i++) {
+			struct question q = { .site = &udp->set.place->site, .address = s->address, .port = s->port,
+				.from = batch_from(udp->set.batch, (unsigned)i) };
+
+			q.bytes = batch_bytes(udp->set.batch, (unsigned)i, &q.len);
+			counts_add(udp->set.counts, any ? serve_any(udp, (unsigned)i, &q, now_us) : serve(udp, (unsigned)i, &q, now_us));
+		}
+		answers_send(udp);
 	}
 }
 
-static int socket_open(struct udp *udp, unsigned address, unsigned port, struct loop *loop)
+/* The first worker's socket is bound alone, so that a port that is taken is noticed, and then lets the others in. */
+static int spread(const struct udp_settings *set, int fd, enum endpoint_family family)
 {
+	int err = 0;
+
+	if (set->worker_count > 1 && set->worker == 0)
+		err = spread_share(fd);
+	if (set->worker == 1)
+		err = spread_by_source(fd, family, set->worker_count);
+	if (err < 0)
+		log_error("cannot spread datagrams over workers: %s", strerror(-err));
+	return err;
+}
+
+static int socket_open(struct udp *udp, unsigned address, unsigned port)
+{
+	const struct udp_settings *set = &udp->set;
+	const struct endpoint *local = &set->place->local[address][port];
 	struct udp_socket *s = &udp->sockets[address][port];
 	int err;
 
 	*s = (struct udp_socket){ .watch = { .ready = readable, .fd = -1 }, .udp = udp, .address = address, .port = port };
-	if (udp->place->local[address][port].family == ENDPOINT_NONE)
+	if (local->family == ENDPOINT_NONE)
 		return 0;
-	err = bind_open(&s->watch.fd, SOCK_DGRAM, &udp->place->local[address][port], udp->place->any ? NET_PKTINFO : 0);
-	return err < 0 ? err : loop_add(loop, &s->watch, EPOLLIN);
+	err = bind_open(&s->watch.fd, SOCK_DGRAM, local, (set->place->any ? NET_PKTINFO : 0) | (set->worker ? NET_BESIDE : 0));
+	if (err < 0)
+		return err;
+	net_buffers(s->watch.fd, BUFFER);
+	err = spread(set, s->watch.fd, (enum endpoint_family)local->family);
+	return err < 0 ? err : loop_add(set->loop, &s->watch, EPOLLIN);
 }
 
-int udp_new(struct udp **out, const struct place *place, struct loop *loop, struct counts *counts)
+int udp_new(struct udp **out, const struct udp_settings *settings)
 {
 	struct udp *udp = calloc(1, sizeof(*udp));
 	int err = 0;
 
 	if (!udp)
 		return -ENOMEM;
-	udp->place = place;
-	udp->counts = counts;
+	udp->set = *settings;
+	templates_make(&udp->templates, &settings->place->site);
 	for (unsigned i = 0; i < SITE_ADDRESSES * SITE_PORTS; i++) {
-		const int e = socket_open(udp, i / SITE_PORTS, i % SITE_PORTS, loop);
+		const int e = socket_open(udp, i / SITE_PORTS, i % SITE_PORTS);
 
 		err = err < 0 ? err : e; /* all are tried: every port that is taken is named */
 	}

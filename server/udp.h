@@ -1,16 +1,34 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* udp - one place's UDP sockets: datagrams in, answers out of whichever of them answer_to names. No state per client. */
+/*
+ * udp - one place's UDP sockets, of one worker: datagrams in, answers out of whichever of
+ * them the question asks for. No state per client but what the limit keeps.
+ */
 #ifndef SERVER_UDP_H
 #define SERVER_UDP_H
 
+#include "server/batch.h"
 #include "server/config.h"
 #include "server/counts.h"
+#include "server/limit.h"
 #include "server/loop.h"
 
 struct udp;
 
-/* Binds and watches. place, loop and counts are borrowed until udp_free. Negative errno, which has been logged. */
-int udp_new(struct udp **out, const struct place *place, struct loop *loop, struct counts *counts);
+/* All is borrowed until udp_free. */
+struct udp_settings {
+	const struct place *place;
+	struct loop *loop;
+	struct counts *counts;
+	struct batch *batch;
+	struct limit *limit;	       /* NULL: none */
+	uint32_t worker, worker_count; /* this one's number, of how many */
+};
+
+/*
+ * Binds and watches. Workers bind in order of their number, and only the first makes sure
+ * that nobody else has the port. Negative errno, which has been logged.
+ */
+int udp_new(struct udp **out, const struct udp_settings *settings);
 void udp_free(struct udp *udp); /* NULL is fine */
 
 #endif

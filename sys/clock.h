@@ -1,10 +1,19 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* clock - milliseconds since boot, suspended time included: the only time that leases and holes know. */
+/* clock - time since boot. Milliseconds, suspended time included, are the only time that leases and holes know. */
 #ifndef SYS_CLOCK_H
 #define SYS_CLOCK_H
 
 #include <stdint.h>
 #include <time.h>
+
+/* Microseconds of a clock that costs no system call; suspended time is not in it. For rates. */
+static inline uint64_t clock_us(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (uint64_t)t.tv_sec * 1000000 + (uint64_t)t.tv_nsec / 1000;
+}
 
 static inline uint64_t clock_ms(void)
 {

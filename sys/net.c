@@ -3,7 +3,6 @@
 
 #include <arpa/inet.h>
 #include <errno.h>
-#include <netinet/in.h>
 #include <string.h>
 
 #include "sys/cleanup.h"
@@ -64,6 +63,8 @@ int net_open(int *out_fd, int type, const struct endpoint *local, unsigned flags
 		err = option_on(fd, IPPROTO_IPV6, IPV6_V6ONLY);
 	if (err == 0 && flags & NET_REUSE)
 		err = option_on(fd, SOL_SOCKET, SO_REUSEADDR);
+	if (err == 0 && flags & NET_BESIDE)
+		err = option_on(fd, SOL_SOCKET, SO_REUSEPORT);
 	if (err == 0 && flags & NET_PKTINFO)
 		err = v6 ? option_on(fd, IPPROTO_IPV6, IPV6_RECVPKTINFO) : option_on(fd, IPPROTO_IP, IP_PKTINFO);
 	if (err < 0)
@@ -86,13 +87,22 @@ int net_local(int fd, struct endpoint *out)
 	return 0;
 }
 
-union control {
-	char room[CMSG_SPACE(sizeof(struct in6_pktinfo))];
-	struct cmsghdr align;
-};
-
-static void pktinfo_read(struct msghdr *msg, struct endpoint *to, unsigned *ifindex)
+static void buffer_set(int fd, int forced, int plain, int bytes)
 {
+	if (setsockopt(fd, SOL_SOCKET, forced, &bytes, sizeof(bytes)) < 0) /* beyond net.core.*mem_max: CAP_NET_ADMIN */
+		setsockopt(fd, SOL_SOCKET, plain, &bytes, sizeof(bytes));
+}
+
+void net_buffers(int fd, int bytes)
+{
+	buffer_set(fd, SO_RCVBUFFORCE, SO_RCVBUF, bytes);
+	buffer_set(fd, SO_SNDBUFFORCE, SO_SNDBUF, bytes);
+}
+
+void net_pktinfo_read(struct msghdr *msg, struct endpoint *to, unsigned *ifindex)
+{
+	*to = (struct endpoint){ 0 };
+	*ifindex = 0;
 	for (struct cmsghdr *c = CMSG_FIRSTHDR(msg); c; c = CMSG_NXTHDR(msg, c)) {
 		if (c->cmsg_level == IPPROTO_IP && c->cmsg_type == IP_PKTINFO) {
 			struct in_pktinfo info;
@@ -114,7 +124,7 @@ static void pktinfo_read(struct msghdr *msg, struct endpoint *to, unsigned *ifin
 int net_receive(int fd, void *buf, size_t max, struct endpoint *from, struct endpoint *to, unsigned *ifindex)
 {
 	struct sockaddr_storage addr = { 0 };
-	union control control;
+	struct net_control control;
 	struct iovec iov = { buf, max < 65535 ? max : 65535 };
 	struct msghdr msg = { .msg_name = &addr, .msg_namelen = sizeof(addr), .msg_iov = &iov, .msg_iovlen = 1,
 		.msg_control = &control, .msg_controllen = sizeof(control) };
@@ -123,16 +133,16 @@ int net_receive(int fd, void *buf, size_t max, struct endpoint *from, struct end
 	if (n < 0)
 		return -errno;
 	*from = net_endpoint(&addr);
-	*to = (struct endpoint){ 0 };
-	*ifindex = 0;
-	pktinfo_read(&msg, to, ifindex);
+	net_pktinfo_read(&msg, to, ifindex);
 	return (int)n;
 }
 
-static void pktinfo_write(struct msghdr *msg, const struct endpoint *from, unsigned ifindex)
+void net_pktinfo_write(struct msghdr *msg, struct net_control *control, const struct endpoint *from, unsigned ifindex)
 {
-	struct cmsghdr *c = CMSG_FIRSTHDR(msg);
+	struct cmsghdr *c = (struct cmsghdr *)control->room;
 
+	*control = (struct net_control){ 0 };
+	msg->msg_control = control;
 	if (from->family == ENDPOINT_IPV6) {
 		struct in6_pktinfo info = { .ipi6_ifindex = ifindex };
 
@@ -157,14 +167,11 @@ static void pktinfo_write(struct msghdr *msg, const struct endpoint *from, unsig
 int net_send(int fd, const void *bytes, size_t len, const struct endpoint *to, const struct endpoint *from, unsigned ifindex)
 {
 	struct sockaddr_storage addr;
-	union control control = { 0 };
+	struct net_control control;
 	struct iovec iov = { (void *)(uintptr_t)bytes, len };
 	struct msghdr msg = { .msg_name = &addr, .msg_namelen = net_sockaddr(&addr, to), .msg_iov = &iov, .msg_iovlen = 1 };
 
-	if (from) {
-		msg.msg_control = &control;
-		msg.msg_controllen = sizeof(control);
-		pktinfo_write(&msg, from, ifindex);
-	}
+	if (from)
+		net_pktinfo_write(&msg, &control, from, ifindex);
 	return sendmsg(fd, &msg, MSG_NOSIGNAL) < 0 ? -errno : 0;
 }

@@ -6,6 +6,7 @@
 #ifndef SYS_NET_H
 #define SYS_NET_H
 
+#include <netinet/in.h>
 #include <sys/socket.h>
 
 #include "lib/endpoint.h"
@@ -17,11 +18,22 @@ struct endpoint net_endpoint(const struct sockaddr_storage *from);
 enum net_flags {
 	NET_REUSE = 1,	 /* SO_REUSEADDR */
 	NET_PKTINFO = 2, /* IP_PKTINFO / IPV6_RECVPKTINFO, for net_receive */
+	NET_BESIDE = 4,	 /* SO_REUSEPORT: beside another socket of this user that allows it */
 };
 /* Opens a non-blocking socket (SOCK_DGRAM or SOCK_STREAM) bound to an endpoint. Negative errno. */
 int net_open(int *out_fd, int type, const struct endpoint *local, unsigned flags);
+/* Asks the kernel to queue so many bytes each way; what it grants without CAP_NET_ADMIN may be less. */
+void net_buffers(int fd, int bytes);
 /* The socket's own local endpoint. */
 int net_local(int fd, struct endpoint *out);
+
+/* Room for the ancillary data of one datagram, whose address family may be either. */
+struct net_control {
+	_Alignas(struct cmsghdr) uint8_t room[CMSG_SPACE(sizeof(struct in6_pktinfo))];
+};
+/* What net_receive and net_send do with it, for those who receive and send many at a time. */
+void net_pktinfo_read(struct msghdr *msg, struct endpoint *to, unsigned *ifindex);
+void net_pktinfo_write(struct msghdr *msg, struct net_control *control, const struct endpoint *from, unsigned ifindex);
 
 /*
  * One datagram: from whom, to which local address (family NONE without NET_PKTINFO; its

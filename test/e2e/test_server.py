@@ -112,12 +112,12 @@ def change(flags):
 
 
 class Server:
-    """A running stunway-server, ready; its log lines are kept as they come."""
+    """A running stunway-server, ready; its log lines are kept as they come. Without a limit unless args name one."""
 
     def __init__(self, *args, ready=True, **popen):
         self.lines = []
         self.news = threading.Condition()
-        self.process = subprocess.Popen([SERVER, *args], stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True, **popen)
+        self.process = subprocess.Popen([SERVER, "--rate", "0", *args], stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True, **popen)
         self.reader = threading.Thread(target=self.read, daemon=True)
         self.reader.start()
         if ready:
@@ -395,6 +395,118 @@ class Udp(Case):
         server.counts(signal.SIGTERM)
 
 
+class Workers(Case):
+    TO = (V4[0], 3478)
+
+    def answered(self, server, count):
+        """How many answers each of so many workers gave."""
+        server.counts()
+        lines = [server.line(rf"\[I\] worker number={i} ") for i in range(count)]
+        return [int(re.search(r" answered=(\d+)", line).group(1)) for line in lines]
+
+    def test_right_sockets(self):
+        """with two workers every socket answers from the address and port asked for, whoever asks"""
+        server = self.serve(*DUAL, "--workers", "2")
+        for client in range(1, 41):
+            s = self.udp(f"127.0.1.{client}")
+            for to in [(a, p) for a in V4 for p in (3478, 3479)]:
+                for flags in (0, 2, 4, 6):
+                    want = (V4[(to[0] == V4[1]) ^ bool(flags & 4)], 3478 + ((to[1] == 3479) ^ bool(flags & 2)))
+                    m, source = self.ask(s, to, request(change(flags)))
+                    self.assertEqual((m.type, source, m.address(XOR_MAPPED)), (SUCCESS, want, s.getsockname()))
+            s.close()
+        shares = self.answered(server, 2)
+        self.assertEqual(sum(shares), 40 * 16)
+        self.assertTrue(all(0.3 * sum(shares) < n < 0.7 * sum(shares) for n in shares), shares)
+
+    def test_no_configuration(self):
+        """several workers serve every local address without configuration, too"""
+        server = self.serve("--workers", "3")
+        for client in range(1, 21):
+            m, source = self.ask(self.udp(f"127.0.1.{client}"), ("127.0.0.77", 3478), request())
+            self.assertEqual((m.type, source), (SUCCESS, ("127.0.0.77", 3478)))
+        m, source = self.ask(self.udp(v6=True), (V6[1], 3478), request())
+        self.assertEqual((m.type, source), (SUCCESS, (V6[1], 3478)))
+        self.assertEqual(sum(self.answered(server, 3)), 21)
+
+    def test_one_source_one_worker(self):
+        """all of a source's datagrams reach one worker, whatever its port; of IPv6 all of a /64's"""
+        for v6, to in ((False, self.TO), (True, (V6[0], 3478))):
+            server = self.serve(*DUAL, "--workers", "4")
+            for _ in range(30):
+                self.ask(self.udp(v6=v6), to, request())
+            if v6:
+                self.ask(self.udp(V6[1], v6=True), to, request())  # of the same /64
+            self.assertEqual(sorted(self.answered(server, 4)), [0, 0, 0, 30 + v6])
+            server.counts(signal.SIGTERM)
+
+    def test_alone(self):
+        """a second server on the same ports is refused, also with workers, who share them"""
+        self.serve(*DUAL, "--workers", "2")
+        for workers in ("1", "2"):
+            r = subprocess.run([SERVER, *DUAL, "--workers", workers], capture_output=True, text=True, timeout=WAIT, check=False)
+            self.assertEqual(r.returncode, 1)
+            self.assertIn(f"cannot bind udp {V4[1]}:3479: Address already in use, held by stunway-server", r.stderr)
+
+
+class Limit(Case):
+    TO = (V4[0], 3478)
+
+    def test_rate(self):
+        """who asks too much gets --rate answers a second, on whichever socket, and the rest is counted; others are answered"""
+        server = self.serve(*DUAL, "--workers", "2", "--rate", "50")
+        s, began = self.udp(), time.monotonic()
+        for i in range(400):
+            s.sendto(request(), (V4[i % 2], 3478 + i // 2 % 2))
+        self.assertEqual(self.ask(self.udp("127.0.0.10"), self.TO, request())[0].type, SUCCESS)
+        deadline = time.monotonic() + WAIT
+        while (counts := server.counts())["rate-limited"] + counts["answered"] < 401:
+            self.assertLess(time.monotonic(), deadline)
+        most = 50 * (1 + time.monotonic() - began)
+        self.assertTrue(50 <= counts["answered"] - 1 <= most, (counts, most))
+        for _ in range(counts["answered"] - 1):
+            s.recv(2000)
+        s.setblocking(False)
+        with self.assertRaises(BlockingIOError):
+            s.recv(2000)
+
+    def test_ipv6_prefix(self):
+        """an IPv6 source is its /64"""
+        server = self.serve(*DUAL, "--rate", "5")
+        for address in ("2001:db8::9", V6[1]):
+            s = self.udp(address, v6=True)
+            for _ in range(40):
+                s.sendto(request(), (V6[0], 3478))
+        deadline = time.monotonic() + WAIT
+        while (counts := server.counts())["rate-limited"] + counts["answered"] < 80:
+            self.assertLess(time.monotonic(), deadline)
+        self.assertLess(counts["answered"], 15)
+
+    def test_spoofed_flood(self):
+        """a flood from 100,000 forged addresses leaves an honest client answered, and memory where it was"""
+        def memory():
+            with open(f"/proc/{server.process.pid}/status", encoding="ascii") as f:
+                return int(re.search(r"VmRSS:\s+(\d+)", f.read()).group(1))
+
+        subprocess.run(["ip", "route", "replace", "local", "10.0.0.0/8", "dev", "lo"], check=True)
+        server = self.serve(*DUAL, "--workers", "2", "--rate", "200")
+        raw = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_RAW)
+        self.addCleanup(raw.close)
+        s, payload = self.udp(), request()
+        self.assertEqual(self.ask(s, self.TO, payload)[0].type, SUCCESS)
+        before = memory()
+        tail = socket.inet_aton(V4[0]) + struct.pack(">HHHH", 40000, 3478, 8 + len(payload), 0) + payload
+        for i in range(100000):
+            head = struct.pack(">BBHHHBBH", 0x45, 0, 0, 0, 0, 64, socket.IPPROTO_UDP, 0)
+            raw.sendto(head + struct.pack(">I", 0x0A000000 + i * 7919 % (1 << 24)) + tail, (V4[0], 0))
+            if i % 1000 == 0:
+                self.assertEqual(self.ask(s, self.TO, request())[0].type, SUCCESS)
+        counts = server.counts()
+        self.assertEqual(counts["rate-limited"], 0)
+        self.assertGreater(counts["answered"], 90000)  # the kernel may have dropped some
+        self.assertLess(memory() - before, 128)
+
+
 class Tcp(Case):
     TO = (V4[0], 3478)
 
@@ -598,7 +710,7 @@ class Program(Case):
                      ["--ports", "0"], ["--ports", "65536"], ["--ports", "3478,"], ["--ports", "1,2,3"], ["--ports", "7,7"],
                      ["--ports", "+5"], ["--ports", "99999999999999999999"], ["--tcp-max", "0"], ["--tcp-max", "x"],
                      ["--tcp-max-per-address", "-1"], ["--tcp-idle", "0"], ["--tcp-idle", "1.5"], ["--user", "no-such-user"],
-                     ["--log-level", "loud"], ["--log-target", "printer"], ["--frobnicate"], ["operand"]):
+                     ["--workers", "0"], ["--workers", "65"], ["--rate", "-1"], ["--rate", "1000001"], ["--log-level", "loud"], ["--log-target", "printer"], ["--frobnicate"], ["operand"]):
             r = self.run_server(*args)
             self.assertEqual((r.returncode, r.stdout), (2, ""), args)
             self.assertIn(f"'{args[-1]}'", r.stderr)
@@ -610,8 +722,8 @@ class Program(Case):
         """--help and --version go to stdout and exit 0"""
         r = self.run_server("--help")
         self.assertEqual((r.returncode, r.stderr), (0, ""))
-        for word in ("--ipv4", "--ipv6", "--ports", "--no-tcp", "--tcp-max", "--tcp-max-per-address", "--tcp-idle", "--user",
-                     "--log-level", "--log-target"):
+        for word in ("--ipv4", "--ipv6", "--ports", "--no-tcp", "--tcp-max", "--tcp-max-per-address", "--tcp-idle", "--workers", "--rate",
+                     "--user", "--log-level", "--log-target"):
             self.assertIn(word, r.stdout)
         r = self.run_server("--version")
         self.assertEqual(r.returncode, 0)
