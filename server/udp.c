@@ -45,6 +45,19 @@ static bool allowed(const struct udp *udp, const struct endpoint *from, uint64_t
 	return !udp->set.limit || limit_take(udp->set.limit, from, now_us);
 }
 
+/* Sends the answer in udp->large: it may have to leave in fragments, which no short one does. */
+static enum count large_send(struct udp *udp, const struct answer *a, const struct endpoint *from, unsigned ifindex,
+	enum count outcome)
+{
+	const int fd = udp->sockets[a->address][a->port].watch.fd;
+	int err;
+
+	net_fragments(fd, true);
+	err = net_send(fd, udp->large, a->len, &a->to, from, ifindex);
+	net_fragments(fd, false);
+	return err < 0 ? COUNT_SEND_FAILED : outcome;
+}
+
 /* In any-mode the site is what was asked, and the answer leaves from there. */
 static enum count serve_any(struct udp *udp, unsigned i, struct question *q, uint64_t now_us)
 {
@@ -68,10 +81,9 @@ static enum count serve_any(struct udp *udp, unsigned i, struct question *q, uin
 		return COUNT_RATE_LIMITED;
 	/* The interface only where the address needs it: the way back may be another than the way here. */
 	ifindex = link_local(&a.to) ? ifindex : 0;
-	if (is_short)
-		batch_put_from(b, i, a.len, a.to.port, &to, ifindex);
-	else if (net_send(udp->sockets[0][0].watch.fd, buf, a.len, &a.to, &to, ifindex) < 0)
-		return COUNT_SEND_FAILED;
+	if (!is_short)
+		return large_send(udp, &a, &to, ifindex, outcome);
+	batch_put_from(b, i, a.len, a.to.port, &to, ifindex);
 	return outcome;
 }
 
@@ -89,10 +101,9 @@ static enum count serve(struct udp *udp, unsigned i, const struct question *q, u
 		return outcome;
 	if (!allowed(udp, &q->from, now_us))
 		return COUNT_RATE_LIMITED;
-	if (is_short)
-		batch_put(b, i, lane_of(&a), a.len, a.to.port);
-	else if (net_send(udp->sockets[a.address][a.port].watch.fd, buf, a.len, &a.to, NULL, 0) < 0)
-		return COUNT_SEND_FAILED;
+	if (!is_short)
+		return large_send(udp, &a, NULL, 0, outcome);
+	batch_put(b, i, lane_of(&a), a.len, a.to.port);
 	return outcome;
 }
 
@@ -157,6 +168,7 @@ static int socket_open(struct udp *udp, unsigned address, unsigned port)
 	if (err < 0)
 		return err;
 	net_buffers(s->watch.fd, BUFFER);
+	net_fragments(s->watch.fd, false);
 	err = spread(set, s->watch.fd, (enum endpoint_family)local->family);
 	return err < 0 ? err : loop_add(set->loop, &s->watch, EPOLLIN);
 }

@@ -76,6 +76,12 @@ int net_open(int *out_fd, int type, const struct endpoint *local, unsigned flags
 	return 0;
 }
 
+void net_fragments(int fd, bool may)
+{
+	/* PROBE: don't fragment, whatever path MTU somebody's ICMP has named. */
+	setsockopt(fd, IPPROTO_IP, IP_MTU_DISCOVER, &(int){ may ? IP_PMTUDISC_WANT : IP_PMTUDISC_PROBE }, sizeof(int));
+}
+
 int net_local(int fd, struct endpoint *out)
 {
 	struct sockaddr_storage addr;

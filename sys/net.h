@@ -24,6 +24,12 @@ enum net_flags {
 int net_open(int *out_fd, int type, const struct endpoint *local, unsigned flags);
 /* Asks the kernel to queue so many bytes each way; what it grants without CAP_NET_ADMIN may be less. */
 void net_buffers(int fd, int bytes);
+/*
+ * IPv4: whether what is sent may be fragmented, which is how a socket begins. What may not
+ * be needs no ID (RFC 6864, atomic datagrams), and to choose one is 5 % of the kernel's work
+ * on a short datagram. What is longer than the interface's MTU then is not sent: -EMSGSIZE.
+ */
+void net_fragments(int fd, bool may);
 /* The socket's own local endpoint. */
 int net_local(int fd, struct endpoint *out);
 

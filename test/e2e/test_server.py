@@ -354,6 +354,21 @@ class Udp(Case):
             self.assertEqual(len(m.data), len(asked))
             self.assertEqual(set(m.attrs[PADDING]), {0})
 
+    def test_padding_in_fragments(self):
+        """an answer longer than the interface's packets leaves in fragments, and short ones go on without"""
+        def mtu(n):
+            subprocess.run(["ip", "link", "set", "lo", "mtu", str(n)], check=True)
+
+        mtu(1500)
+        self.addCleanup(mtu, 65536)
+        for args, to in ((DUAL, (V4[0], 3478)), ((), ("127.0.0.77", 3478)), (DUAL, (V6[0], 3478))):
+            server = self.serve(*args)
+            s = self.udp(v6=":" in to[0])
+            for n in (1472, 5000, 0, 30000, 0):
+                asked = request((PADDING, b"x" * n))
+                self.assertEqual(self.ask(s, to, asked)[0].type, SUCCESS)
+            server.counts(signal.SIGTERM)
+
     def test_errors(self):
         """unknown required attributes get 420 with their list, bad values 400"""
         self.serve(*DUAL)
