@@ -6,8 +6,8 @@
 
   CPU per answer   all run at once, each is loaded in turn, many times; ratios are of neighbours in time. An answer counts when
                    verified (bench/load.c). Measured is the run time of the server's threads, to which the kernel books the
-                   soft interrupts that hit them, plus ksoftirqd's of the server's core: with the core saturated that is all
-                   there is; the core's idle time is shown, to prove it.
+                   soft interrupts that hit them, plus ksoftirqd's of the server's core: when these have the whole core, that is all
+                   there is, and "busy" shows how much of it they had.
   no loss          at 80 % of the capacity just measured
   two workers      CPU per answer beside one worker, and how they share
   start, memory    to the first answer; RSS with one worker, after the load
@@ -39,7 +39,6 @@ A1, A2 = "198.18.0.1", "198.18.0.2"
 NOBODY = "02:00:00:00:00:99"  # the load's MAC as the server knows it: its own IP ignores what is sent there
 KINDS = {"8489": "RFC 8489", "3489": "RFC 3489", "change": "CHANGE-REQUEST"}
 TCK = os.sysconf("SC_CLK_TCK")
-STARTING = 0.02  # seconds that a load takes to begin and end, of which the server is idle
 
 
 def program(name):
@@ -159,12 +158,19 @@ def ksoftirqd(core):
     return None
 
 
-def core_ticks(core):
-    """(idle, all) ticks of a core so far."""
+def core_seconds(core):
+    """(idle, all) seconds of a core so far."""
     with open("/proc/stat") as f:
         row = next(line for line in f if line.startswith(f"cpu{core} "))
     ticks = [int(t) for t in row.split()[1:9]]
-    return ticks[3] + ticks[4], sum(ticks)
+    return (ticks[3] + ticks[4]) / TCK, sum(ticks) / TCK
+
+
+def receive_drops(bed):
+    """Datagrams the server's kernel had no room for in a socket."""
+    with open(f"/proc/{bed.processes[0].pid}/net/snmp") as f:
+        keys, values = [line.split() for line in f if line.startswith("Udp:")]
+    return int(values[keys.index("RcvbufErrors")])
 
 
 class Server:
@@ -179,15 +185,13 @@ class Server:
 
 
 def measured(bed, server, kind, softirqs=None, **options):
-    """Loads once: (microseconds of CPU per answer, answers per second, lost, share of idle time)."""
+    """Loads once: (microseconds of CPU per answer, answers per second, what load says, share of the time it had the core)."""
     pids = [server.process.pid, *([softirqs] if softirqs else [])]
-    before, idle_before = sum(map(run_ns, pids)), core_ticks(SERVER_CORE)
+    before = sum(map(run_ns, pids))
     done = bed.run_load(server.port, kind, changed=server.port + 1, **options)
-    after, idle_after = sum(map(run_ns, pids)), core_ticks(SERVER_CORE)
+    ns = sum(map(run_ns, pids)) - before
     assert done["answered"] > 0 and done["bad"] == 0, (server.name, kind, done)
-    idle = (idle_after[0] - idle_before[0]) / TCK - STARTING
-    return ((after - before) / done["answered"] / 1000, done["answered"] / done["seconds"], done,
-            max(0.0, idle) / done["seconds"])
+    return ns / done["answered"] / 1000, done["answered"] / done["seconds"], done, ns / 1e9 / done["seconds"]
 
 
 def spread(values):
@@ -197,7 +201,6 @@ def spread(values):
 
 def cpu_per_answer(bed, servers):
     softirqs = ksoftirqd(SERVER_CORE)
-    capacity = {}
     print(f"CPU time per verified answer, one server core, {ROUNDS} rounds of {SECONDS:g} s each, median and quartiles")
     for kind, name in KINDS.items():
         runs = {s.name: [] for s in servers}
@@ -209,19 +212,23 @@ def cpu_per_answer(bed, servers):
             us = [r[0] for r in runs[s.name]]
             ratio = {other: spread([a[0] / b[0] for a, b in zip(runs[s.name], runs[other])])
                      for other in ("floor", "stund")}
-            capacity[s.name, kind] = statistics.median(r[1] for r in runs[s.name])
             print(f"    {s.name:<15} {spread(us)[1]} us   of the floor {ratio['floor'][1]}   of stund {ratio['stund'][1]}"
-                  f"   {capacity[s.name, kind] / 1000:4.0f} k/s, core idle {statistics.mean(r[3] for r in runs[s.name]):3.0%}"
+                  f"   {statistics.median(r[1] for r in runs[s.name]) / 1000:4.0f} k/s, busy {statistics.median(r[3] for r in runs[s.name]):4.0%}"
                   f", lost {sum(r[2]['lost'] for r in runs[s.name])}")
-    return capacity
 
 
-def no_loss(bed, server, capacity):
-    print("Loss at 80 % of that capacity, from 1000 addresses, 3 s each")
+def no_loss(bed, server):
+    """Whoever else computes on the server's core takes from its capacity, so how much that was is shown."""
+    print("Loss at 80 % of the capacity measured just before, from 1000 addresses, 2 s each")
     for kind, name in KINDS.items():
-        rate = int(0.8 * capacity[server.name, kind])
-        done = measured(bed, server, kind, seconds=3, more=["--rate", str(rate)])[2]
-        print(f"  {name:<15} {rate / 1000:4.0f} k/s asked {done['sent']}, lost {done['lost']}")
+        for _ in range(3):
+            rate = int(0.8 * measured(bed, server, kind, seconds=0.5)[1])
+            drops, core, ran = receive_drops(bed), core_seconds(SERVER_CORE), run_ns(server.process.pid)
+            done = measured(bed, server, kind, seconds=2, more=["--rate", str(rate)])[2]
+            idle, total = (b - a for a, b in zip(core, core_seconds(SERVER_CORE)))
+            others = max(0.0, 1 - (idle + (run_ns(server.process.pid) - ran) / 1e9) / total)
+            print(f"  {name:<15} {rate / 1000:4.0f} k/s, asked {done['sent']}, lost {done['lost']}, of them at the socket"
+                  f" {receive_drops(bed) - drops}; others had {others:.0%} of the core")
 
 
 def workers(bed, one):
@@ -274,8 +281,8 @@ def main():
         ]
         for s in servers:
             s.start(bed)
-        capacity = cpu_per_answer(bed, servers)
-        no_loss(bed, servers[1], capacity)
+        cpu_per_answer(bed, servers)
+        no_loss(bed, servers[1])
         workers(bed, servers[1])
         start_and_memory(bed, servers[1])
     print("From datagram to answer, without sockets, limit included")

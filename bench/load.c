@@ -38,6 +38,8 @@
 enum kind { RFC8489, RFC3489, CHANGE };
 static const char *const kinds[] = { "8489", "3489", "change" };
 
+enum verdict { ANSWERED, LATE, BAD };
+
 struct slot {
 	uint32_t number; /* of the question; 0: free */
 	uint64_t sent_ns;
@@ -55,7 +57,7 @@ static struct {
 
 static struct slot slots[SLOTS];
 static uint32_t free_slots[SLOTS], free_count;
-static uint64_t sent, answered, bad, lost;
+static uint64_t sent, verdicts[3], lost;
 static uint8_t out[BATCH][128];
 static struct mmsghdr messages[BATCH];
 static struct iovec iov[BATCH];
@@ -146,29 +148,30 @@ static void question_write(uint8_t *f, uint32_t slot, uint32_t number)
 	put32(f + QUESTION_AT + 16, ~number);
 }
 
-/* The slot of the question that this frame answers rightly, or -1. */
-static int64_t answered_slot(const uint8_t *f, size_t len)
+/* LATE: of no open question; perhaps of one given up, or asked by a load before this one. */
+static enum verdict verify(const uint8_t *f, size_t len, uint32_t *out_slot)
 {
 	const uint8_t *s = f + QUESTION_AT;
 	const uint32_t mask = set.kind == RFC3489 ? 0 : 0x2112a442;
 
 	if (len < QUESTION_AT + 32 || f[23] != IPPROTO_UDP || get32(f + 26) != set.from_ip || get16(f + 34) != set.from_port)
-		return -1;
+		return BAD;
 	const uint32_t slot = get32(s + 8), number = get32(s + 12);
 
 	if (slot >= SLOTS || number == 0 || slots[slot].number != number || get32(s + 16) != ~number || get32(s + 4) != cookie())
-		return -1;
+		return LATE;
 	if (get16(s) != 0x0101 || get16(s + 2) + 20u + QUESTION_AT > len || get32(f + 30) != client_ip(number) ||
 		get16(f + 36) != client_port(number))
-		return -1;
+		return BAD;
 	/* The first attribute is the mapped address, whatever else may follow: coturn's RFC 3489 answers among them. */
 	const bool xored = get16(s + 20) == 0x20;
 
 	if (!(xored ? set.kind != RFC3489 : get16(s + 20) == 1))
-		return -1;
+		return BAD;
 	const uint32_t m = xored ? mask : 0;
 
-	return get16(s + 26) == (client_port(number) ^ m >> 16) && get32(s + 28) == (client_ip(number) ^ m) ? (int64_t)slot : -1;
+	*out_slot = slot;
+	return get16(s + 26) == (client_port(number) ^ m >> 16) && get32(s + 28) == (client_ip(number) ^ m) ? ANSWERED : BAD;
 }
 
 static unsigned receive(void)
@@ -179,17 +182,16 @@ static unsigned receive(void)
 	for (;; n++) {
 		uint8_t *frame = ring + (size_t)at * FRAME;
 		struct tpacket2_hdr *h = (struct tpacket2_hdr *)frame;
-		int64_t slot;
+		enum verdict v;
+		uint32_t slot;
 
 		if (!(__atomic_load_n(&h->tp_status, __ATOMIC_ACQUIRE) & TP_STATUS_USER))
 			return n;
-		slot = answered_slot(frame + h->tp_mac, h->tp_snaplen);
-		if (slot >= 0) {
-			answered++;
+		v = verify(frame + h->tp_mac, h->tp_snaplen, &slot);
+		verdicts[v]++;
+		if (v == ANSWERED) {
 			slots[slot].number = 0;
-			free_slots[free_count++] = (uint32_t)slot;
-		} else {
-			bad++;
+			free_slots[free_count++] = slot;
 		}
 		__atomic_store_n(&h->tp_status, TP_STATUS_KERNEL, __ATOMIC_RELEASE);
 		at = (at + 1) % FRAMES;
@@ -250,11 +252,12 @@ static void run(int fd)
 			checked = now;
 		}
 	}
-	while (sent > answered + lost && now_ns() < end + LOST_NS)
+	while (sent > verdicts[ANSWERED] + lost && now_ns() < end + LOST_NS)
 		receive();
 	give_up(end);
-	printf("{\"seconds\":%.3f,\"sent\":%llu,\"answered\":%llu,\"bad\":%llu,\"lost\":%llu}\n", set.seconds,
-		(unsigned long long)sent, (unsigned long long)answered, (unsigned long long)bad, (unsigned long long)lost);
+	printf("{\"seconds\":%.3f,\"sent\":%llu,\"answered\":%llu,\"late\":%llu,\"bad\":%llu,\"lost\":%llu}\n", set.seconds,
+		(unsigned long long)sent, (unsigned long long)verdicts[ANSWERED], (unsigned long long)verdicts[LATE],
+		(unsigned long long)verdicts[BAD], (unsigned long long)lost);
 }
 
 static int die(const char *what)
