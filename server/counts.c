@@ -13,6 +13,7 @@ static const char *const names[COUNT_KINDS] = {
 	[COUNT_NOT_REQUEST] = "not-request",
 	[COUNT_UNKNOWN_METHOD] = "unknown-method",
 	[COUNT_RATE_LIMITED] = "rate-limited",
+	[COUNT_QUEUE_FULL] = "queue-full",
 	[COUNT_SEND_FAILED] = "send-failed",
 	[COUNT_TCP_ACCEPTED] = "tcp-accepted",
 	[COUNT_TCP_ACCEPT_FAILED] = "tcp-accept-failed",

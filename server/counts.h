@@ -20,6 +20,7 @@ enum count {
 	COUNT_NOT_REQUEST,	  /* dropped: an indication, or somebody's answer */
 	COUNT_UNKNOWN_METHOD,	  /* dropped: not Binding */
 	COUNT_RATE_LIMITED,	  /* dropped: its source has had --rate answers in this second */
+	COUNT_QUEUE_FULL,	  /* dropped: came while its socket's queue was full, so nobody knows what it was */
 	COUNT_SEND_FAILED,	  /* an answer the kernel did not take */
 	COUNT_TCP_ACCEPTED,	  /* connections */
 	COUNT_TCP_ACCEPT_FAILED,  /* out of descriptors or memory: accepting pauses */

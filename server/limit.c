@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define SETS	  8192 /* power of 2; times LIMIT_WAYS sources at a time */
+#define SETS	  4096 /* power of 2; times LIMIT_WAYS sources at a time */
 #define SECOND_US 1000000u
 
 /*

@@ -26,7 +26,7 @@ struct limit;
 
 /*
  * rate: answers per second and source, 1 to LIMIT_RATE_MAX. secret: 16 random bytes. All
- * memory (half a megabyte) is taken and touched here. -ENOMEM.
+ * memory (256 KiB, 32,768 buckets) is taken and touched here. -ENOMEM.
  */
 int limit_new(struct limit **out, uint32_t rate, const uint8_t secret[16]);
 void limit_free(struct limit *l); /* NULL is fine */

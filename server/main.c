@@ -50,12 +50,12 @@ static void log_counts(const struct server *s)
 
 	counts_sum(&sum, &s->counts);
 	for (size_t i = 0; i < s->worker_count; i++)
-		counts_sum(&sum, worker_counts(s->workers[i]));
+		worker_counts(s->workers[i], &sum);
 	log_info("counts %s", counts_text(&sum, text));
 	for (size_t i = 0; s->worker_count > 1 && i < s->worker_count; i++) {
 		struct counts_sum one = { 0 };
 
-		counts_sum(&one, worker_counts(s->workers[i]));
+		worker_counts(s->workers[i], &one);
 		log_info("worker number=%zu %s", i, counts_text(&one, text));
 	}
 }

@@ -195,6 +195,16 @@ int udp_new(struct udp **out, const struct udp_settings *settings)
 	return 0;
 }
 
+uint64_t udp_dropped(const struct udp *udp)
+{
+	uint64_t n = 0;
+
+	for (unsigned i = 0; i < SITE_ADDRESSES * SITE_PORTS; i++)
+		if (udp->sockets[i / SITE_PORTS][i % SITE_PORTS].watch.fd >= 0)
+			n += net_dropped(udp->sockets[i / SITE_PORTS][i % SITE_PORTS].watch.fd);
+	return n;
+}
+
 void udp_free(struct udp *udp)
 {
 	for (unsigned i = 0; udp && i < SITE_ADDRESSES * SITE_PORTS; i++)

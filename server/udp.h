@@ -30,5 +30,7 @@ struct udp_settings {
  */
 int udp_new(struct udp **out, const struct udp_settings *settings);
 void udp_free(struct udp *udp); /* NULL is fine */
+/* Datagrams that its sockets' queues had no room for; from any thread. */
+uint64_t udp_dropped(const struct udp *udp);
 
 #endif

@@ -116,9 +116,11 @@ int worker_start(struct worker *w)
 	return -err;
 }
 
-const struct counts *worker_counts(const struct worker *w)
+void worker_counts(const struct worker *w, struct counts_sum *sum)
 {
-	return &w->counts;
+	counts_sum(sum, &w->counts);
+	for (size_t i = 0; i < PLACES; i++)
+		sum->of[COUNT_QUEUE_FULL] += w->udp[i] ? udp_dropped(w->udp[i]) : 0;
 }
 
 void worker_free(struct worker *w)

@@ -25,8 +25,8 @@ struct worker_settings {
 int worker_new(struct worker **out, const struct worker_settings *settings);
 /* Serves, in a thread of its own. Negative errno. */
 int worker_start(struct worker *w);
-/* What it has counted so far; from any thread. */
-const struct counts *worker_counts(const struct worker *w);
+/* Adds what it has counted so far, and what its sockets had no room for; from any thread. */
+void worker_counts(const struct worker *w, struct counts_sum *sum);
 /* Ends its thread and closes its sockets. NULL is fine. */
 void worker_free(struct worker *w);
 

@@ -3,6 +3,7 @@
 
 #include <arpa/inet.h>
 #include <errno.h>
+#include <linux/sock_diag.h>
 #include <string.h>
 
 #include "sys/cleanup.h"
@@ -80,6 +81,14 @@ void net_fragments(int fd, bool may)
 {
 	/* PROBE: don't fragment, whatever path MTU somebody's ICMP has named. */
 	setsockopt(fd, IPPROTO_IP, IP_MTU_DISCOVER, &(int){ may ? IP_PMTUDISC_WANT : IP_PMTUDISC_PROBE }, sizeof(int));
+}
+
+uint32_t net_dropped(int fd)
+{
+	uint32_t info[SK_MEMINFO_VARS] = { 0 };
+	socklen_t len = sizeof(info);
+
+	return getsockopt(fd, SOL_SOCKET, SO_MEMINFO, info, &len) < 0 ? 0 : info[SK_MEMINFO_DROPS];
 }
 
 int net_local(int fd, struct endpoint *out)

@@ -30,6 +30,8 @@ void net_buffers(int fd, int bytes);
  * on a short datagram. What is longer than the interface's MTU then is not sent: -EMSGSIZE.
  */
 void net_fragments(int fd, bool may);
+/* How many datagrams the socket's queue had no room for, so far. */
+uint32_t net_dropped(int fd);
 /* The socket's own local endpoint. */
 int net_local(int fd, struct endpoint *out);
 

@@ -485,6 +485,24 @@ class Limit(Case):
         with self.assertRaises(BlockingIOError):
             s.recv(2000)
 
+    def test_queue_full(self):
+        """what came while the socket's queue was full is counted, and the server answers on"""
+        server = self.serve(*DUAL, "--workers", "1")
+        s = self.udp()
+        server.process.send_signal(signal.SIGSTOP)
+        with open(f"/proc/{server.process.pid}/stat", encoding="ascii") as f:
+            deadline = time.monotonic() + WAIT
+            while f.read().rsplit(")", 1)[1].split()[0] != "T":
+                self.assertLess(time.monotonic(), deadline)
+                f.seek(0)
+        for _ in range(20000):
+            s.sendto(b"not STUN", self.TO)
+        server.process.send_signal(signal.SIGCONT)
+        self.assertEqual(self.ask(s, self.TO, request())[0].type, SUCCESS)
+        counts = server.counts()
+        self.assertGreater(counts["queue-full"], 0)
+        self.assertEqual(counts["queue-full"] + counts["not-stun"], 20000)
+
     def test_ipv6_prefix(self):
         """an IPv6 source is its /64"""
         server = self.serve(*DUAL, "--rate", "5")
