@@ -122,6 +122,12 @@ void batch_put(struct batch *b, unsigned i, unsigned lane, size_t len, uint16_t 
 	put(b, i, lane, len, port);
 }
 
+void batch_put_to(struct batch *b, unsigned i, unsigned lane, size_t len, const struct endpoint *to)
+{
+	b->in[i].msg_hdr.msg_namelen = net_sockaddr(&b->from[i], to);
+	put(b, i, lane, len, to->port);
+}
+
 void batch_put_from(struct batch *b, unsigned i, size_t len, uint16_t port, const struct endpoint *from, unsigned ifindex)
 {
 	net_pktinfo_write(put(b, i, 0, len, port), &b->control[i], from, ifindex);

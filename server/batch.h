@@ -35,7 +35,9 @@ void batch_to(struct batch *b, unsigned i, struct endpoint *to, unsigned *ifinde
 uint8_t *batch_room(struct batch *b, unsigned i);
 /* So many bytes of its room go to its sender, at that port, by a lane. At most once for each. */
 void batch_put(struct batch *b, unsigned i, unsigned lane, size_t len, uint16_t port);
-/* Likewise, from this local address and interface (0: the kernel's choice). */
+/* Likewise, but to somebody else than its sender. */
+void batch_put_to(struct batch *b, unsigned i, unsigned lane, size_t len, const struct endpoint *to);
+/* Likewise to its sender, from this local address and interface (0: the kernel's choice). */
 void batch_put_from(struct batch *b, unsigned i, size_t len, uint16_t port, const struct endpoint *from, unsigned ifindex);
 /* Sends a lane's answers by a socket, and empties it. How many the kernel did not take. */
 unsigned batch_send(struct batch *b, unsigned lane, int fd);

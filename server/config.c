@@ -2,14 +2,17 @@
 #include "server/config.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <pwd.h>
 #include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "server/limit.h"
 #include "server/worker.h"
+#include "sys/cleanup.h"
 #include "sys/log.h"
 #include "sys/options.h"
 
@@ -69,6 +72,72 @@ static int ipv4_read(void *config, const char *value, const char **why)
 static int ipv6_read(void *config, const char *value, const char **why)
 {
 	return family_read(&((struct config *)config)->ipv6, ENDPOINT_IPV6, value, why);
+}
+
+static int peer_read(struct config_family *f, enum endpoint_family family, const char *value, const char **why)
+{
+	struct endpoint e;
+
+	*why = family == ENDPOINT_IPV4 ? "an IPv4 address" : "an IPv6 address";
+	if (ip_read(&e, family, value) < 0)
+		return -EINVAL;
+	*why = "given once: there are two nodes";
+	if (f->peer.family != ENDPOINT_NONE)
+		return -EINVAL;
+	f->peer = e;
+	return 0;
+}
+
+static int peer_ipv4_read(void *config, const char *value, const char **why)
+{
+	return peer_read(&((struct config *)config)->ipv4, ENDPOINT_IPV4, value, why);
+}
+
+static int peer_ipv6_read(void *config, const char *value, const char **why)
+{
+	return peer_read(&((struct config *)config)->ipv6, ENDPOINT_IPV6, value, why);
+}
+
+/* Up to max bytes of a file that nobody but its owner and group may read, nor but its owner change. */
+static ssize_t secret_read(const char *path, void *buf, size_t max, const char **why)
+{
+	CLEANUP(close_fd) int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+	struct stat st;
+	ssize_t n;
+
+	*why = "a file that can be read";
+	if (fd < 0 || fstat(fd, &st) < 0 || !S_ISREG(st.st_mode))
+		return -EINVAL;
+	*why = "a file that others can neither read nor change (chmod 600)";
+	if (st.st_mode & (S_IRWXO | S_IWGRP))
+		return -EINVAL;
+	*why = "a file that can be read";
+	n = read(fd, buf, max);
+	return n < 0 ? -errno : n;
+}
+
+static int node_key_read(void *config, const char *value, const char **why)
+{
+	struct config *c = config;
+	uint8_t bytes[NODE_KEY_MAX + 2]; /* the newline, and one more that says it is too long */
+	ssize_t len = secret_read(value, bytes, sizeof(bytes), why);
+	int err = -EINVAL;
+
+	if (len < 0)
+		return -EINVAL;
+	if (len > 0 && bytes[len - 1] == '\n')
+		len--;
+	if (len < NODE_KEY_MIN || len > NODE_KEY_MAX) {
+		*why = "a key of 16 to 64 bytes (a newline at its end is not counted)";
+	} else if (c->key_count == NODE_KEYS_MAX) {
+		*why = "given at most 4 times";
+	} else {
+		memcpy(c->keys[c->key_count].bytes, bytes, (size_t)len);
+		c->keys[c->key_count++].len = (size_t)len;
+		err = 0;
+	}
+	explicit_bzero(bytes, sizeof(bytes));
+	return err;
 }
 
 /* A port in decimal digits; *end is where it stops. 0 when it is none. */
@@ -139,6 +208,12 @@ static const struct option_row rows[] = {
 		.help = "An IPv4 address of this host, LOCAL where a 1:1 NAT stands before it; once or twice" },
 	{ .name = "ipv6", .kind = OPTION_READ, .argument = "PUBLIC[/LOCAL]", .read = ipv6_read,
 		.help = "An IPv6 address, likewise" },
+	{ .name = "peer-ipv4", .kind = OPTION_READ, .argument = "PUBLIC", .read = peer_ipv4_read,
+		.help = "The other node's IPv4 address: two servers of one address each answer for one another" },
+	{ .name = "peer-ipv6", .kind = OPTION_READ, .argument = "PUBLIC", .read = peer_ipv6_read,
+		.help = "The other node's IPv6 address, likewise" },
+	{ .name = "node-key-file", .kind = OPTION_READ, .argument = "FILE", .read = node_key_read,
+		.help = "The key of both nodes, 16 to 64 bytes; the first given signs, all verify" },
 	{ .name = "ports", .kind = OPTION_READ, .argument = "P1[,P2]", .read = ports_read, .fallback = "3478,3479",
 		.help = "Ports served; with one there is no CHANGE-REQUEST of the port" },
 	{ .name = "no-tcp", .kind = OPTION_FLAG, .offset = offsetof(struct config, no_tcp), .help = "Serve UDP only" },
@@ -182,6 +257,11 @@ static struct place place_of(const struct config_family *f, const struct config 
 			p.local[i][k].port = config->ports[k];
 		}
 	}
+	p.peered = f->peer.family != ENDPOINT_NONE;
+	for (size_t k = 0; p.peered && k < config->port_count; k++) {
+		p.site.origin[1][k] = f->peer;
+		p.site.origin[1][k].port = config->ports[k];
+	}
 	return p;
 }
 
@@ -215,6 +295,39 @@ static uint32_t workers_default(void)
 	return n < WORKERS_MAX ? (uint32_t)n : WORKERS_MAX;
 }
 
+/* What is wrong with a peer of one family, NULL for nothing. */
+static const char *peer_fault(const struct config *config, const struct config_family *f)
+{
+	if (f->peer.family == ENDPOINT_NONE)
+		return NULL;
+	if (f->count != 1)
+		return f->count ? "goes with one address of this host, there are two" : "goes with an address of this host, there is none";
+	if (endpoint_same_ip(&f->peer, &f->addresses[0].public))
+		return "must be another address than this host's";
+	return config->key_count == 0 ? "needs --node-key-file" : NULL;
+}
+
+/* What only the whole can be wrong in. */
+static int whole_check(const struct config *config)
+{
+	const struct config_family *families[] = { &config->ipv4, &config->ipv6 };
+	char text[ENDPOINT_TEXT_MAX];
+
+	for (size_t i = 0; i < 2; i++) {
+		const char *fault = peer_fault(config, families[i]);
+
+		if (fault) {
+			fprintf(stderr, "stunway-server: --peer-ipv%d '%s': %s\n", i ? 6 : 4, endpoint_ip_text(&families[i]->peer, text), fault);
+			return -EINVAL;
+		}
+	}
+	if (config->key_count > 0 && config->ipv4.peer.family == ENDPOINT_NONE && config->ipv6.peer.family == ENDPOINT_NONE) {
+		fprintf(stderr, "stunway-server: --node-key-file: needs --peer-ipv4 or --peer-ipv6\n");
+		return -EINVAL;
+	}
+	return 0;
+}
+
 int config_read(struct config *config, int argc, char **argv)
 {
 	int operand, err;
@@ -227,5 +340,5 @@ int config_read(struct config *config, int argc, char **argv)
 		fprintf(stderr, "stunway-server: '%s': takes no operand; see --help\n", argv[operand]);
 		return -EINVAL;
 	}
-	return 0;
+	return whole_check(config);
 }

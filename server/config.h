@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* config - what the command line says, checked: addresses, ports, limits, log, user. */
+/* config - what the command line says, checked: addresses, ports, peer and keys, limits, log, user. */
 #ifndef SERVER_CONFIG_H
 #define SERVER_CONFIG_H
 
@@ -8,6 +8,7 @@
 
 #include "lib/endpoint.h"
 #include "server/answer.h"
+#include "server/node.h"
 
 /* An address of this host: what clients send to, and what is bound (the same without a NAT in between). */
 struct config_address {
@@ -17,12 +18,15 @@ struct config_address {
 struct config_family {
 	struct config_address addresses[SITE_ADDRESSES];
 	size_t count;
+	struct endpoint peer; /* the other node's public address, without port; family NONE: none */
 };
 
 struct config {
 	struct config_family ipv4, ipv6;
 	uint16_t ports[SITE_PORTS];
 	size_t port_count;
+	struct node_key keys[NODE_KEYS_MAX];
+	size_t key_count;
 	bool no_tcp;
 	uint32_t tcp_max, tcp_max_per_address, tcp_idle_s;
 	uint32_t workers; /* threads that answer UDP */
@@ -37,8 +41,11 @@ struct config {
 /* 0: go on. 1: --help or --version was printed. -EINVAL: said on stderr. */
 int config_read(struct config *config, int argc, char **argv);
 
+struct peer;
+
 /*
- * The sockets of one address family, as they are to be bound. Without any address
+ * The sockets of one address family, as they are to be bound. Address 1 of the site is
+ * the peer's where there is one, and has no sockets here. Without any address
  * in the configuration: one socket per family for every local address (any), which
  * has no site: what is answered depends on the address asked.
  */
@@ -46,6 +53,8 @@ struct place {
 	struct site site;
 	struct endpoint local[SITE_ADDRESSES][SITE_PORTS]; /* family NONE: no socket */
 	bool any;
+	bool peered;
+	struct peer *peer; /* set by who makes it */
 };
 
 #define PLACES 2

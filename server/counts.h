@@ -22,6 +22,19 @@ enum count {
 	COUNT_RATE_LIMITED,	  /* dropped: its source has had --rate answers in this second */
 	COUNT_QUEUE_FULL,	  /* dropped: came while its socket's queue was full, so nobody knows what it was */
 	COUNT_SEND_FAILED,	  /* an answer the kernel did not take */
+	COUNT_NODE_HANDED,	  /* a question given to the peer, whose address was asked for */
+	COUNT_NODE_ANSWERED,	  /* a question of the peer's, answered from here */
+	COUNT_NODE_REFUSED,	  /* likewise, but not one to answer from here */
+	COUNT_NODE_BEAT,	  /* the peer's heartbeats */
+	COUNT_NODE_FOUND,	  /* the peer was heard (again) */
+	COUNT_NODE_LOST,	  /* the peer is silent: no OTHER-ADDRESS until it is found */
+	COUNT_NODE_STRANGER,	  /* dropped: a node's message, but not from the peer's address */
+	COUNT_NODE_MALFORMED,	  /* dropped: not of the form */
+	COUNT_NODE_FORGED,	  /* dropped: altered, sent back, or signed with another key */
+	COUNT_NODE_REPLAYED,	  /* dropped: seen before */
+	COUNT_NODE_SKEWED,	  /* dropped: more than 30 s off our clock */
+	COUNT_NODE_OTHER_RUN,	  /* dropped: not meant for this run of the server, or of a run of the peer that is over */
+	COUNT_NODE_FULL,	  /* dropped: too many runs of the peer to remember */
 	COUNT_TCP_ACCEPTED,	  /* connections */
 	COUNT_TCP_ACCEPT_FAILED,  /* out of descriptors or memory: accepting pauses */
 	COUNT_TCP_REFUSED,	  /* closed at once: --tcp-max reached */
@@ -50,7 +63,7 @@ static inline void counts_add(struct counts *c, enum count row)
 /* Adds a thread's counts to the sum; from any thread. */
 void counts_sum(struct counts_sum *sum, const struct counts *c);
 
-#define COUNTS_TEXT_MAX 768
+#define COUNTS_TEXT_MAX 1536
 
 /* "answered=12 bad-request=0 ...", every row. Returns buf. */
 const char *counts_text(const struct counts_sum *sum, char buf[COUNTS_TEXT_MAX]);

@@ -4,7 +4,8 @@
  *
  *	                             +-> workers: udp <-> template, answer_to
  *	command line -> config -> places
- *	                             +-> this thread: tcp <-> answer_to, signals
+ *	                             |            udp <-> peer, the other node
+ *	                             +-> this thread: tcp <-> answer_to, signals, the peer's heartbeats
  *
  * A worker is a thread with sockets of its own; nothing is shared while it serves. All
  * sockets are bound before any is announced, and the user is dropped in between.
@@ -22,6 +23,7 @@
 #include "server/config.h"
 #include "server/counts.h"
 #include "server/loop.h"
+#include "server/peer.h"
 #include "server/tcp.h"
 #include "server/worker.h"
 #include "sys/clock.h"
@@ -153,6 +155,30 @@ static int tcp_open(struct server *s)
 	return err;
 }
 
+/* Before the workers, who answer as the peer is there or not. */
+static int peers_open(struct server *s)
+{
+	int err = 0;
+
+	for (size_t i = 0; err == 0 && i < s->place_count; i++)
+		if (s->places[i].peered)
+			err = peer_new(&s->places[i].peer, &s->places[i], s->config.keys, s->config.key_count);
+	if (err < 0)
+		log_error("cannot talk to a peer: %s", strerror(-err));
+	explicit_bzero(s->config.keys, sizeof(s->config.keys)); /* the seals have them */
+	return err;
+}
+
+static int peers_start(struct server *s)
+{
+	int err = 0;
+
+	for (size_t i = 0; err == 0 && i < s->place_count; i++)
+		if (s->places[i].peer)
+			err = peer_start(s->places[i].peer, worker_fd(s->workers[0], i));
+	return err;
+}
+
 /* The first worker finds the ports that are taken; the others would only say it again. */
 static int workers_open(struct server *s)
 {
@@ -175,7 +201,11 @@ static int sockets_open(struct server *s)
 	s->place_count = config_places(&s->config, s->places);
 	if (unavailable(&s->places[s->place_count - 1]))
 		s->place_count--;
-	udp = workers_open(s);
+	udp = peers_open(s);
+	if (udp == 0)
+		udp = workers_open(s);
+	if (udp == 0)
+		udp = peers_start(s);
 	tcp = tcp_open(s); /* also when UDP's failed: every port that is taken is named */
 	return udp < 0 ? udp : tcp;
 }
@@ -242,12 +272,29 @@ static int start(struct server *s)
 	return err;
 }
 
+/* Of two waits in ms, negative for ever. */
+static int sooner(int a, int b)
+{
+	return a < 0 || (b >= 0 && b < a) ? b : a;
+}
+
+/* Does what is due by time; returns in how many ms something will be again, negative for never. */
+static int tick(struct server *s)
+{
+	int wait = s->tcp ? tcp_tick(s->tcp, clock_ms()) : -1;
+
+	for (size_t i = 0; i < s->place_count; i++)
+		if (s->places[i].peer)
+			wait = sooner(wait, peer_tick(s->places[i].peer, &s->counts));
+	return wait;
+}
+
 static int serve(struct server *s)
 {
 	int err = 0;
 
 	while (!s->stop && err == 0)
-		err = loop_turn(&s->loop, s->tcp ? tcp_tick(s->tcp, clock_ms()) : -1);
+		err = loop_turn(&s->loop, tick(s));
 	log_counts(s);
 	return err;
 }
@@ -256,6 +303,8 @@ static void finish(struct server *s)
 {
 	for (size_t i = 0; i < s->worker_count; i++)
 		worker_free(s->workers[i]);
+	for (size_t i = 0; i < s->place_count; i++)
+		peer_free(s->places[i].peer);
 	tcp_free(s->tcp);
 	if (s->signals.fd >= 0)
 		close(s->signals.fd);

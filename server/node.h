@@ -34,7 +34,7 @@
  * question meant for an earlier run of ours: runs and numbers remember exactly what
  * was seen, in fixed memory, and the peer's run makes that hold over a restart.
  *
- * No I/O, no clock: now_ms only ever grows, wall_ms is what the sender's is compared to.
+ * No I/O, no clock: now_ms never goes back, wall_ms is what the sender's is compared to.
  */
 #ifndef SERVER_NODE_H
 #define SERVER_NODE_H

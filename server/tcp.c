@@ -11,6 +11,7 @@
 
 #include "lib/stun.h"
 #include "server/bind.h"
+#include "server/peer.h"
 #include "sys/cleanup.h"
 #include "sys/clock.h"
 #include "sys/log.h"
@@ -235,7 +236,8 @@ static ssize_t serve(struct conn *c, const uint8_t *bytes, size_t len)
 {
 	const struct listener *l = c->listener;
 	struct site here = { 0 };
-	struct question q = { .tcp = true, .site = &l->place->site, .address = l->address, .port = l->port, .from = c->from };
+	const struct site *site = l->place->peer ? peer_site(l->place->peer) : &l->place->site;
+	struct question q = { .tcp = true, .site = site, .address = l->address, .port = l->port, .from = c->from };
 	struct batch batch = { .len = 0 };
 	size_t used = 0;
 	int n = 0, err = 0;

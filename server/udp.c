@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "server/udp.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -8,6 +9,7 @@
 #include <unistd.h>
 
 #include "server/bind.h"
+#include "server/peer.h"
 #include "server/spread.h"
 #include "server/template.h"
 #include "sys/clock.h"
@@ -16,6 +18,8 @@
 #define ROUNDS	    4		/* batches of one socket before the others have their turn */
 #define BUFFER	    (1 << 20)	/* bytes the kernel queues per socket: 1,000 datagrams or so that come while we are away */
 #define SHORT	    256		/* a question up to this long has an answer that fits BATCH_ROOM */
+
+static_assert(SHORT + NODE_OVERHEAD <= BATCH_ROOM, "a short question's hand-over fits, too");
 
 struct udp_socket {
 	struct watch watch;
@@ -26,7 +30,7 @@ struct udp_socket {
 struct udp {
 	struct udp_settings set;
 	struct udp_socket sockets[SITE_ADDRESSES][SITE_PORTS]; /* watch.fd -1: none */
-	struct templates templates;
+	struct templates templates, alone; /* of the site, and of what it is without the peer */
 	uint8_t large[ANSWER_MAX]; /* the answer to a question that is not short */
 };
 
@@ -87,24 +91,87 @@ static enum count serve_any(struct udp *udp, unsigned i, struct question *q, uin
 	return outcome;
 }
 
-static enum count serve(struct udp *udp, unsigned i, const struct question *q, uint64_t now_us)
-{
-	struct batch *b = udp->set.batch;
-	const bool is_short = q->len <= SHORT;
-	uint8_t *buf = is_short ? batch_room(b, i) : udp->large;
-	enum count outcome = COUNT_ANSWERED;
+/* An answer on its way out: in the batch's room when it is short. */
+struct draft {
+	uint8_t *buf;
+	size_t max;
+	bool is_short;
 	struct answer a;
+};
 
-	if (!template_answer(&udp->templates, q, buf, &a))
-		outcome = answer_to(q, buf, is_short ? BATCH_ROOM : ANSWER_MAX, &a);
-	if (a.len == 0)
+static enum count draft_write(struct udp *udp, unsigned i, const struct templates *t, const struct question *q, struct draft *d)
+{
+	d->is_short = q->len <= SHORT;
+	d->buf = d->is_short ? batch_room(udp->set.batch, i) : udp->large;
+	d->max = d->is_short ? BATCH_ROOM : ANSWER_MAX;
+	return template_answer(t, q, d->buf, &d->a) ? COUNT_ANSWERED : answer_to(q, d->buf, d->max, &d->a);
+}
+
+/* To somebody else than the i-th datagram's sender. */
+static enum count send_to(struct udp *udp, unsigned i, const struct draft *d, enum count outcome)
+{
+	if (!d->is_short)
+		return large_send(udp, &d->a, NULL, 0, outcome);
+	batch_put_to(udp->set.batch, i, lane_of(&d->a), d->a.len, &d->a.to);
+	return outcome;
+}
+
+/* The answer is the peer's to give: what goes out is the question, in the answer's place. */
+static enum count hand_over(struct udp *udp, unsigned i, const struct question *q, struct draft *d)
+{
+	struct peer *peer = udp->set.place->peer;
+
+	d->a = (struct answer){ .len = peer_hand_over(peer, q, d->buf, d->max), .to = *peer_endpoint(peer) };
+	return d->a.len == 0 ? COUNT_SEND_FAILED : send_to(udp, i, d, COUNT_NODE_HANDED);
+}
+
+/* What came from the peer, or says so. Its clients had their limit there. */
+static enum count serve_peer(struct udp *udp, unsigned i, const struct question *said)
+{
+	struct question q;
+	struct draft d;
+	const enum count outcome = peer_receive(udp->set.place->peer, said, &q, udp->set.counts);
+
+	if (outcome != COUNT_NODE_ANSWERED)
+		return outcome;
+	/* The peer hands over nothing that is not answered, and from here. */
+	if (draft_write(udp, i, &udp->templates, &q, &d) != COUNT_ANSWERED || d.a.len == 0 || d.a.address != 0)
+		return COUNT_NODE_REFUSED;
+	return send_to(udp, i, &d, outcome);
+}
+
+static enum count serve(struct udp *udp, unsigned i, const struct templates *t, const struct question *q, uint64_t now_us)
+{
+	struct draft d;
+	const enum count outcome = draft_write(udp, i, t, q, &d);
+
+	if (d.a.len == 0)
 		return outcome;
 	if (!allowed(udp, &q->from, now_us))
 		return COUNT_RATE_LIMITED;
-	if (!is_short)
-		return large_send(udp, &a, NULL, 0, outcome);
-	batch_put(b, i, lane_of(&a), a.len, a.to.port);
+	if (udp->sockets[d.a.address][d.a.port].watch.fd < 0)
+		return hand_over(udp, i, q, &d);
+	if (!d.is_short)
+		return large_send(udp, &d.a, NULL, 0, outcome);
+	batch_put(udp->set.batch, i, lane_of(&d.a), d.a.len, d.a.to.port);
 	return outcome;
+}
+
+/* The i-th datagram of the batch, as a question that came to this socket. */
+static enum count serve_one(struct udp_socket *s, unsigned i, uint64_t now_us)
+{
+	struct udp *udp = s->udp;
+	const struct place *place = udp->set.place;
+	struct question q = { .site = &place->site, .address = s->address, .port = s->port, .from = batch_from(udp->set.batch, i) };
+
+	q.bytes = batch_bytes(udp->set.batch, i, &q.len);
+	if (place->any)
+		return serve_any(udp, i, &q, now_us);
+	if (place->peer && peer_speaks(q.bytes, q.len))
+		return serve_peer(udp, i, &q);
+	if (place->peer)
+		q.site = peer_site(place->peer);
+	return serve(udp, i, q.site == &place->site ? &udp->templates : &udp->alone, &q, now_us);
 }
 
 static void answers_send(struct udp *udp)
@@ -121,21 +188,15 @@ static void readable(struct watch *w, uint32_t events)
 {
 	struct udp_socket *s = (struct udp_socket *)w;
 	struct udp *udp = s->udp;
-	const bool any = udp->set.place->any;
 	int n = BATCH;
 
 	(void)events;
 	for (int round = 0; round < ROUNDS && n == BATCH; round++) {
 		const uint64_t now_us = clock_us();
 
-		n = batch_receive(udp->set.batch, w->fd, any);
-		for (int i = 0; i < n; i++) {
-			struct question q = { .site = &udp->set.place->site, .address = s->address, .port = s->port,
-				.from = batch_from(udp->set.batch, (unsigned)i) };
-
-			q.bytes = batch_bytes(udp->set.batch, (unsigned)i, &q.len);
-			counts_add(udp->set.counts, any ? serve_any(udp, (unsigned)i, &q, now_us) : serve(udp, (unsigned)i, &q, now_us));
-		}
+		n = batch_receive(udp->set.batch, w->fd, udp->set.place->any);
+		for (int i = 0; i < n; i++)
+			counts_add(udp->set.counts, serve_one(s, (unsigned)i, now_us));
 		answers_send(udp);
 	}
 }
@@ -182,6 +243,8 @@ int udp_new(struct udp **out, const struct udp_settings *settings)
 		return -ENOMEM;
 	udp->set = *settings;
 	templates_make(&udp->templates, &settings->place->site);
+	if (settings->place->peer)
+		templates_make(&udp->alone, peer_alone(settings->place->peer));
 	for (unsigned i = 0; i < SITE_ADDRESSES * SITE_PORTS; i++) {
 		const int e = socket_open(udp, i / SITE_PORTS, i % SITE_PORTS);
 
@@ -203,6 +266,11 @@ uint64_t udp_dropped(const struct udp *udp)
 		if (udp->sockets[i / SITE_PORTS][i % SITE_PORTS].watch.fd >= 0)
 			n += net_dropped(udp->sockets[i / SITE_PORTS][i % SITE_PORTS].watch.fd);
 	return n;
+}
+
+int udp_fd(const struct udp *udp)
+{
+	return udp->sockets[0][0].watch.fd;
 }
 
 void udp_free(struct udp *udp)

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * udp - one place's UDP sockets, of one worker: datagrams in, answers out of whichever of
- * them the question asks for. No state per client but what the limit keeps.
+ * them the question asks for, or to the peer whose address it asks for. No state per
+ * client but what the limit keeps.
  */
 #ifndef SERVER_UDP_H
 #define SERVER_UDP_H
@@ -29,6 +30,8 @@ struct udp_settings {
  * that nobody else has the port. Negative errno, which has been logged.
  */
 int udp_new(struct udp **out, const struct udp_settings *settings);
+/* The socket of a place's first address and port, borrowed. */
+int udp_fd(const struct udp *udp);
 void udp_free(struct udp *udp); /* NULL is fine */
 /* Datagrams that its sockets' queues had no room for; from any thread. */
 uint64_t udp_dropped(const struct udp *udp);

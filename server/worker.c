@@ -116,6 +116,11 @@ int worker_start(struct worker *w)
 	return -err;
 }
 
+int worker_fd(const struct worker *w, size_t place)
+{
+	return udp_fd(w->udp[place]);
+}
+
 void worker_counts(const struct worker *w, struct counts_sum *sum)
 {
 	counts_sum(sum, &w->counts);

@@ -25,6 +25,8 @@ struct worker_settings {
 int worker_new(struct worker **out, const struct worker_settings *settings);
 /* Serves, in a thread of its own. Negative errno. */
 int worker_start(struct worker *w);
+/* Its UDP socket of a place's first address and port, borrowed. */
+int worker_fd(const struct worker *w, size_t place);
 /* Adds what it has counted so far, and what its sockets had no room for; from any thread. */
 void worker_counts(const struct worker *w, struct counts_sum *sum);
 /* Ends its thread and closes its sockets. NULL is fine. */

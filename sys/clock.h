@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* clock - time since boot. Milliseconds, suspended time included, are the only time that leases and holes know. */
+/*
+ * clock - time since boot. Milliseconds, suspended time included, are the only time that leases and holes know.
+ * Beside it the wall clock, for what is compared with somebody else's.
+ */
 #ifndef SYS_CLOCK_H
 #define SYS_CLOCK_H
 
@@ -20,6 +23,15 @@ static inline uint64_t clock_ms(void)
 	struct timespec t;
 
 	clock_gettime(CLOCK_BOOTTIME, &t);
+	return (uint64_t)t.tv_sec * 1000 + (uint64_t)t.tv_nsec / 1000000;
+}
+
+/* Milliseconds since 1970, as far as this host knows: may jump. */
+static inline uint64_t clock_wall_ms(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_REALTIME, &t);
 	return (uint64_t)t.tv_sec * 1000 + (uint64_t)t.tv_nsec / 1000000;
 }
 
