@@ -26,7 +26,7 @@ struct peer {
 	atomic_bool alive;	/* node_alive, for those without the lock */
 	pthread_mutex_t lock;	/* of what follows */
 	struct node *node;
-	struct log_limit skew_log, forged_log, full_log;
+	struct log_limit stranger_log, skew_log, forged_log, full_log;
 };
 
 static struct node_identity identity(const struct site *s, unsigned address)
@@ -158,12 +158,16 @@ int peer_tick(struct peer *p, struct counts *counts)
 }
 
 /* With the lock. What strangers can cause, too: once a minute. */
-static void complain(struct peer *p, enum node_verdict v, int64_t skew_ms, uint64_t now_ms)
+static void complain(struct peer *p, enum node_verdict v, const struct endpoint *from, int64_t skew_ms, uint64_t now_ms)
 {
-	char peer[ENDPOINT_TEXT_MAX];
+	char peer[ENDPOINT_TEXT_MAX], other[ENDPOINT_TEXT_MAX];
 	uint64_t skipped;
 
 	endpoint_text(&p->to, peer);
+	/* Of interest only to who looks for the peer: it may send from another address than it is known by. */
+	if (v == NODE_STRANGER && !node_alive(p->node) && log_allowed(&p->stranger_log, LOG_MS, now_ms, &skipped))
+		log_warn("a node's message from an address that is not the peer's from=%s peer=%s skipped=%llu",
+			endpoint_text(from, other), peer, (unsigned long long)skipped);
 	if (v == NODE_SKEWED && log_allowed(&p->skew_log, LOG_MS, now_ms, &skipped))
 		log_warn("peer's clock is %.1f s %s ours, more than the %d s allowed: its messages are refused until both "
 			 "are right peer=%s skew-ms=%+lld skipped=%llu", (double)(skew_ms < 0 ? -skew_ms : skew_ms) / 1000,
@@ -200,13 +204,13 @@ enum count peer_receive(struct peer *p, const struct question *said, struct ques
 	struct node_news news = { 0 };
 	enum node_verdict v = node_check(p->seal, &m, &said->from, said->bytes, said->len);
 
-	if (v == NODE_FINE || v == NODE_FORGED) {
+	if (v != NODE_MALFORMED && (v != NODE_STRANGER || !peer_alive(p))) {
 		pthread_mutex_lock(&p->lock);
 		const uint64_t now_ms = clock_ms();
 
 		if (v == NODE_FINE)
 			v = node_accept(p->node, &m, now_ms, clock_wall_ms(), &news);
-		complain(p, v, news.skew_ms, now_ms);
+		complain(p, v, &said->from, news.skew_ms, now_ms);
 		pthread_mutex_unlock(&p->lock);
 	}
 	if (v == NODE_FINE && !peer_alive(p))

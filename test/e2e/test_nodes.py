@@ -397,6 +397,15 @@ class Life(Nodes):
         self.assertNotIn(OTHER, self.ask(s, (B4, 3478), request())[0].attrs)
         self.assert_refused(self.ask(s, (B4, 3478), request(change(4)))[0], CHANGE)
 
+    def test_other_address(self):
+        """who waits for a peer hears of node's messages that come from another address than the peer's"""
+        b = self.node("b", v6=False)
+        s = self.client(role="stranger")
+        s.sendto(node_message(A4, B4), (B4, 3478))
+        b.line(rf"\[W\] a node's message from an address that is not the peer's from={STRANGER4}:\d+ peer={A4}:3478")
+        self.silent(s)
+        self.assertEqual((b.counts()["node-stranger"], b.counts()["node-beat"]), (1, 0))
+
     def test_clock_skew(self):
         """a clock that is more than 30 s off is named with how much, once a minute, and its messages refused"""
         b = self.node("b", v6=False)
