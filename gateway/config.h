@@ -24,6 +24,7 @@ struct config {
 	uint32_t max_mappings, max_mappings_per_client;
 	const struct firewall_backend *firewall;
 	uint32_t log_level, log_target; /* enum log_level, enum log_target */
+	char *values;			/* the file's, borrowed above */
 };
 
 extern const struct options config_options;

@@ -252,6 +252,7 @@ int main(int argc, char **argv)
 	case 1:
 		return EXIT_DONE;
 	default:
+		free(p.config.values);
 		return EXIT_USAGE;
 	}
 	if (operand < argc) {
@@ -268,6 +269,7 @@ int main(int argc, char **argv)
 	}
 	status = run(&p);
 	farewell(&p);
+	free(p.config.values);
 	/* A lookup that still runs cannot be broken off, and exit(3) would wait for its thread. */
 	if (uv_loop_close(&p.loop) < 0)
 		_exit(status);

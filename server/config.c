@@ -205,15 +205,15 @@ static int log_target_read(void *config, const char *value, const char **why)
 
 static const struct option_row rows[] = {
 	{ .name = "ipv4", .kind = OPTION_READ, .argument = "PUBLIC[/LOCAL]", .read = ipv4_read,
-		.help = "An IPv4 address of this host, LOCAL where a 1:1 NAT stands before it; once or twice" },
+		.repeatable = true, .help = "An IPv4 address of this host, LOCAL where a 1:1 NAT stands before it; once or twice" },
 	{ .name = "ipv6", .kind = OPTION_READ, .argument = "PUBLIC[/LOCAL]", .read = ipv6_read,
-		.help = "An IPv6 address, likewise" },
+		.repeatable = true, .help = "An IPv6 address, likewise" },
 	{ .name = "peer-ipv4", .kind = OPTION_READ, .argument = "PUBLIC", .read = peer_ipv4_read,
 		.help = "The other node's IPv4 address: two servers of one address each answer for one another" },
 	{ .name = "peer-ipv6", .kind = OPTION_READ, .argument = "PUBLIC", .read = peer_ipv6_read,
 		.help = "The other node's IPv6 address, likewise" },
 	{ .name = "node-key-file", .kind = OPTION_READ, .argument = "FILE", .read = node_key_read,
-		.help = "The key of both nodes, 16 to 64 bytes; the first given signs, all verify" },
+		.repeatable = true, .help = "The key of both nodes, 16 to 64 bytes; the first given signs, all verify" },
 	{ .name = "ports", .kind = OPTION_READ, .argument = "P1[,P2]", .read = ports_read, .fallback = "3478,3479",
 		.help = "Ports served; with one there is no CHANGE-REQUEST of the port" },
 	{ .name = "no-tcp", .kind = OPTION_FLAG, .offset = offsetof(struct config, no_tcp), .help = "Serve UDP only" },
@@ -243,6 +243,9 @@ static const struct options options = {
 	.about = "STUN server for RFC 8489, 5780 and 3489, over UDP and TCP. Without any address it serves plain\n"
 		 "Binding on the first port of every local address.",
 	.rows = rows,
+	.section = "server",
+	.file = "/etc/stunway/server.conf",
+	.values = offsetof(struct config, values),
 };
 
 static struct place place_of(const struct config_family *f, const struct config *config)
@@ -341,4 +344,10 @@ int config_read(struct config *config, int argc, char **argv)
 		return -EINVAL;
 	}
 	return whole_check(config);
+}
+
+void config_free(struct config *config)
+{
+	free(config->values);
+	config->values = NULL;
 }

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* config - what the command line says, checked: addresses, ports, peer and keys, limits, log, user. */
+/* config - what the command line and the file say, checked: addresses, ports, peer and keys, limits, log, user. */
 #ifndef SERVER_CONFIG_H
 #define SERVER_CONFIG_H
 
@@ -36,10 +36,12 @@ struct config {
 	uid_t uid;
 	gid_t gid;
 	int log_level, log_target;
+	char *values; /* what came from the file, for user */
 };
 
 /* 0: go on. 1: --help or --version was printed. -EINVAL: said on stderr. */
 int config_read(struct config *config, int argc, char **argv);
+void config_free(struct config *config);
 
 struct peer;
 

@@ -323,12 +323,15 @@ int main(int argc, char **argv)
 	struct server s = { .signals.fd = -1, .loop.fd = -1 };
 	int err = config_read(&s.config, argc, argv);
 
-	if (err != 0)
+	if (err != 0) {
+		config_free(&s.config);
 		return err < 0 ? EXIT_USAGE : EXIT_DONE;
+	}
 	log_setup("stunway-server", (enum log_target)s.config.log_target, (enum log_level)s.config.log_level);
 	err = start(&s);
 	if (err == 0)
 		err = serve(&s);
 	finish(&s);
+	config_free(&s.config);
 	return exit_code(err);
 }

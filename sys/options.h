@@ -2,21 +2,25 @@
 /*
  * options - a program's options as one table.
  *
- * A row serves the command line and --help (and the INI file, whose keys are the
- * long options). Values are checked as they are read: a wrong one is named, with
- * the option, and what would be right.
+ * A row serves the command line, --help and the INI file, whose keys are the long
+ * options (sys/ini.h). Values are checked as they are read: a wrong one is named, with
+ * the option, and what would be right. What the command line says of an option replaces
+ * all that the file says of it.
  */
 #ifndef SYS_OPTIONS_H
 #define SYS_OPTIONS_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+
+#define OPTIONS_MAX 64 /* rows of a table */
 
 enum option_kind {
 	OPTION_FLAG, /* bool: true when given */
 	OPTION_U32,  /* uint32_t within min and max */
-	OPTION_TEXT, /* const char *, borrowed from argv; "" is refused */
-	OPTION_READ, /* read() makes of it what it wants; may be repeatable */
+	OPTION_TEXT, /* const char *, borrowed from argv or from the file's values; "" is refused */
+	OPTION_READ, /* read() makes of it what it wants */
 };
 
 struct option_row {
@@ -28,7 +32,9 @@ struct option_row {
 	const char *fallback; /* set before anything is read; NULL: the field stays as it is */
 	const char *argument; /* its name in --help, NULL for a flag */
 	const char *help;
-	/* OPTION_READ: 0, or a negative errno with *why saying what would be right. */
+	bool repeatable;	/* the file may have its key more than once */
+	bool command_line_only; /* it is no key of the file */
+	/* OPTION_READ: 0, or a negative errno with *why saying what would be right. The value is borrowed as OPTION_TEXT's is. */
 	int (*read)(void *config, const char *value, const char **why);
 };
 
@@ -39,10 +45,18 @@ struct options {
 	const char *usage; /* what follows the program's name */
 	const char *about; /* printed above the table by --help */
 	const struct option_row *rows;
+	const char *section; /* of the INI file named with --config; NULL: there is no such file */
+	const char *file;    /* the one read when none is named; it may be absent */
+	size_t values;	     /* offset of a char *: what the file's values are borrowed from, for the caller to free */
 };
 
+#define OPTION_WHY_MAX 128
+
+/* Sets one option, with value NULL for a flag on the command line. -EINVAL, and in why what would be right. */
+int option_set(const struct option_row *row, void *config, const char *value, char why[OPTION_WHY_MAX]);
+
 /*
- * Sets the fallbacks, then reads argv. 0: go on, *first_operand is the index of the
+ * Sets the fallbacks, then reads the file, then argv. 0: go on, *first_operand is the index of the
  * first word that is no option. 1: --help or --version was printed, exit 0. -EINVAL:
  * said on stderr, exit 2.
  */

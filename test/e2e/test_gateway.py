@@ -798,6 +798,15 @@ class Faults(unittest.TestCase):
             os.close(terminal)
             self.assertEqual(process.wait(10), 1)
             self.assertIn(wanted, said)
+    def test_config(self):
+        """--config names an INI file: a wrong value and a section that is not there yet are named with their line"""
+        path = os.path.join(self.home.directory, "gateway.conf")
+        for text, said_of in [("lan = a\nlan = b\nlease = 1\n", ":4: lease '1'"), ("[mapping web]\n", ":2: section '[mapping web]'")]:
+            with open(path, "w", encoding="ascii") as file:
+                file.write("[gateway]\n" + text)
+            code, said = self.start("--config", path)
+            self.assertEqual((code, said.count("\n")), (2, 1), said)
+            self.assertIn(path + said_of, said)
 
     def test_help(self):
         """--help and --version say so on stdout and exit 0"""

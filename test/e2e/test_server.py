@@ -19,6 +19,7 @@ import signal
 import socket
 import struct
 import subprocess
+import tempfile
 import threading
 import time
 import unittest
@@ -751,12 +752,47 @@ class Program(Case):
         self.assertEqual(r.returncode, 2)
         self.assertIn("--ports needs a value", r.stderr)
 
+    def config(self, text):
+        """A configuration file that says this; its path."""
+        file = tempfile.NamedTemporaryFile("w", prefix="stunway-", suffix=".conf", encoding="ascii")
+        self.addCleanup(file.close)
+        os.chmod(file.name, 0o644)
+        file.write(text)
+        file.flush()
+        return file.name
+
+    def test_config(self):
+        """--config names an INI file: keys are the options, what the command line says wins"""
+        path = self.config("[server]\nipv4 = 127.0.0.1\nipv4 = 127.0.0.2\nports = 5000,5001\nno-tcp = yes\nuser = nobody\n")
+        server = self.serve("--config", path)
+        self.assertEqual(self.ask(self.udp(), (V4[0], 5000), request(change(6)))[1], (V4[1], 5001))
+        server.counts(signal.SIGTERM)
+        self.assertEqual(sum("listening" in (l or "") for l in server.lines), 4)
+        server = self.serve("--config", path, "--ipv4", "127.0.0.3", "--ports", "6000")
+        server.counts(signal.SIGTERM)
+        self.assertEqual([l.split("listening ")[1] for l in server.lines if l and "listening" in l], ["udp 127.0.0.3:6000"])
+
+    def test_wrong_config(self):
+        """a wrong file is named with line, key and value and exits 2; the default one may be absent, a named one may not"""
+        for text, message in (("[server]\nports = 0\n", ":2: ports '0': must be a port"),
+                              ("[server]\nipv4 = 127.0.0.1\n  ipv4 = 127.0.0.2\n", ":3: begins with a blank"),
+                              ("[server]\nfrobnicate = 1\n", ":2: key 'frobnicate': no such key"),
+                              ("[gateway]\nwan = eth0\n", ":1: section '[gateway]': must be [server]")):
+            path = self.config(text)
+            r = self.run_server("--config", path)
+            self.assertEqual((r.returncode, r.stdout), (2, ""), text)
+            self.assertIn(path + message, r.stderr)
+        for path in ("/no/such.conf", "/", "/dev/zero"):
+            r = self.run_server("--config", path)
+            self.assertEqual(r.returncode, 2, r.stderr)
+            self.assertIn(f"--config '{path}': ", r.stderr)
+
     def test_help(self):
         """--help and --version go to stdout and exit 0"""
         r = self.run_server("--help")
         self.assertEqual((r.returncode, r.stderr), (0, ""))
         for word in ("--ipv4", "--ipv6", "--ports", "--no-tcp", "--tcp-max", "--tcp-max-per-address", "--tcp-idle", "--workers", "--rate",
-                     "--user", "--log-level", "--log-target"):
+                     "--user", "--config", "--log-level", "--log-target"):
             self.assertIn(word, r.stdout)
         r = self.run_server("--version")
         self.assertEqual(r.returncode, 0)
