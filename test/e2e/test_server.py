@@ -17,6 +17,7 @@ import resource
 import select
 import signal
 import socket
+import ssl
 import struct
 import subprocess
 import tempfile
@@ -609,6 +610,15 @@ class Tcp(Case):
             self.stream(s)
             self.assert_closed(s)
         self.assertEqual(server.counts(signal.SIGTERM)["tcp-not-stun"], len(bad))
+
+    def test_tls_is_not_offered_rfc8489_section_6_2_3(self):
+        """who begins with TLS is closed, not left waiting"""
+        self.serve(*DUAL)
+        s, hello = self.tcp(self.TO), ssl.MemoryBIO()
+        with self.assertRaises(ssl.SSLWantReadError):
+            ssl.create_default_context().wrap_bio(ssl.MemoryBIO(), hello, server_hostname="stun.example").do_handshake()
+        s.sendall(hello.read())
+        self.assert_closed(s)
 
     def test_idle(self):
         """a connection without a whole message for the idle limit is closed, also one that trickles; one that asks stays"""

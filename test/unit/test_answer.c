@@ -185,7 +185,7 @@ static void change_request_without_alternate_is_420_rfc5780_section_6_1(void **s
 	}
 }
 
-static void change_request_0_is_answered_like_none(void **state)
+static void change_request_0_is_answered_like_none_rfc5780_section_7_2(void **state)
 {
 	(void)state;
 	stun_put_u32(begin(site_of(1, 1)), STUN_CHANGE_REQUEST, 0);
@@ -211,7 +211,7 @@ static void a_lone_socket_has_no_other_address_rfc5780_section_7_4(void **state)
 	assert_false(stun_has(&talk.m, STUN_CHANGED_ADDRESS));
 }
 
-static void rfc3489_clients_get_what_rfc3489_knows(void **state)
+static void a_message_without_cookie_is_answered_as_rfc3489_knows_it_rfc8489_section_6_3(void **state)
 {
 	struct stun_attr a;
 	size_t count = 0;
@@ -246,7 +246,7 @@ static void rfc3489_errors_are_aligned_rfc3489_sections_11_2_9_and_11_2_10(void 
 		assert_int_equal(a.len % 4, 0);
 }
 
-static void response_address_is_never_followed(void **state)
+static void response_address_is_never_followed_rfc3489_section_8_1(void **state)
 {
 	const struct endpoint victim = endpoint_ipv4(0x08080808, 53);
 
@@ -331,7 +331,7 @@ static void optional_and_unexpected_attributes_are_ignored_rfc8489_section_6_3(v
 	assert_int_equal(talk.m.class, STUN_SUCCESS);
 }
 
-static void a_bad_value_is_400(void **state)
+static void a_bad_value_is_400_rfc8489_section_14_8(void **state)
 {
 	(void)state;
 	stun_put_bytes(begin(site_of(2, 2)), STUN_CHANGE_REQUEST, "\0\0", 2);
@@ -436,7 +436,7 @@ static void the_smallest_question_gets_what_fits_in_2_5_times_its_datagram(void 
 	assert_false(stun_has(&talk.m, STUN_SOFTWARE)); /* 20 + 4 x 24 + 20 = 136 bytes, of 122 */
 }
 
-static void every_cut_of_a_question_is_dropped(void **state)
+static void every_cut_of_a_question_is_dropped_rfc8489_section_6_3(void **state)
 {
 	size_t len;
 
@@ -451,7 +451,7 @@ static void every_cut_of_a_question_is_dropped(void **state)
 	assert_int_equal(ask_bytes(len), COUNT_ANSWERED);
 }
 
-static void a_question_repeated_within_itself_draws_one_answer(void **state)
+static void the_first_of_a_kind_counts_rfc8489_section_14(void **state)
 {
 	(void)state;
 	begin(site_of(2, 2));
@@ -463,30 +463,456 @@ static void a_question_repeated_within_itself_draws_one_answer(void **state)
 	assert_int_equal(talk.a.port, 1);
 }
 
+/* --- The rows of docs/conformance.md that the tests above leave open --- */
+
+static void change_request_picks_the_socket_and_is_told_rfc3489_section_8_1(void **state)
+{
+	(void)state;
+	for (unsigned i = 0; i < 16; i++) {
+		const unsigned a = i / 8, p = i / 4 % 2, ip = i / 2 % 2, port = i % 2;
+
+		stun_put_u32(begin_classic(site_of(2, 2)), STUN_CHANGE_REQUEST, (ip ? STUN_CHANGE_IP : 0) | (port ? STUN_CHANGE_PORT : 0));
+		talk.q.address = a;
+		talk.q.port = p;
+		assert_int_equal(ask(), COUNT_ANSWERED);
+		assert_int_equal(talk.a.address, a ^ ip);
+		assert_int_equal(talk.a.port, p ^ port);
+		assert_endpoint(STUN_SOURCE_ADDRESS, talk.site.origin[a ^ ip][p ^ port]);
+		assert_endpoint(STUN_CHANGED_ADDRESS, talk.site.origin[!a][!p]); /* whatever the flags */
+	}
+}
+
+static void one_response_bears_id_length_and_type_rfc3489_section_8_1(void **state)
+{
+	(void)state;
+	begin_classic(site_of(2, 2));
+	assert_int_equal(ask(), COUNT_ANSWERED);
+	assert_memory_equal(talk.said, "\x01\x01", 2);
+	assert_int_equal(talk.said[2] << 8 | talk.said[3], talk.a.len - 20);
+	assert_memory_equal(talk.said + 4, classic_id, sizeof(classic_id));
+}
+
+static void mapped_address_and_destination_are_the_source_rfc3489_section_8_1(void **state)
+{
+	(void)state;
+	begin_classic(site_of(2, 2));
+	talk.q.from = endpoint_ipv4(0xcb007107, 61234);
+	assert_int_equal(ask(), COUNT_ANSWERED);
+	assert_endpoint(STUN_MAPPED_ADDRESS, talk.q.from);
+	assert_true(endpoint_equal(&talk.a.to, &talk.q.from));
+}
+
+static void unknown_attributes_are_listed_from_the_socket_asked_rfc3489_section_8_1(void **state)
+{
+	struct stun_value v;
+
+	(void)state;
+	stun_put_u32(begin_classic(site_of(2, 2)), STUN_CHANGE_REQUEST, 6);
+	stun_put_bytes(&talk.b, 0x7fff, "abcd", 4);
+	stun_put_bytes(&talk.b, 0x0030, "abcd", 4);
+	stun_put_bytes(&talk.b, 0x8000, "abcd", 4); /* above: none of the server's business */
+	assert_int_equal(ask(), COUNT_UNKNOWN_ATTRIBUTE);
+	assert_error(420);
+	assert_int_equal(stun_get(&talk.m, STUN_UNKNOWN_ATTRIBUTES, &v), 0);
+	assert_int_equal(v.types.count, 2);
+	assert_int_equal(v.types.list[0], 0x7fff);
+	assert_int_equal(v.types.list[1], 0x0030);
+	assert_int_equal(talk.a.address + talk.a.port, 0);
+	assert_true(endpoint_equal(&talk.a.to, &talk.q.from));
+}
+
+/* There are no shared secrets, so no key to check by or to answer with. */
+static void integrity_is_neither_checked_nor_answered_rfc3489_section_8_1(void **state)
+{
+	(void)state;
+	stun_put_bytes(begin_classic(site_of(2, 2)), STUN_MESSAGE_INTEGRITY, "01234567890123456789", 20);
+	assert_int_equal(ask(), COUNT_ANSWERED);
+	assert_false(stun_has(&talk.m, STUN_MESSAGE_INTEGRITY));
+	stun_put_bytes(begin_classic(site_of(2, 2)), STUN_USERNAME, "user", 4);
+	stun_put_bytes(&talk.b, STUN_MESSAGE_INTEGRITY, "01234567890123456789", 20);
+	assert_int_equal(ask(), COUNT_ANSWERED);
+	assert_false(stun_has(&talk.m, STUN_MESSAGE_INTEGRITY));
+}
+
+static void a_lone_socket_names_no_changed_address_rfc3489_section_8_1(void **state)
+{
+	(void)state;
+	begin_classic(site_of(1, 2));
+	assert_int_equal(ask(), COUNT_ANSWERED);
+	assert_true(stun_has(&talk.m, STUN_SOURCE_ADDRESS));
+	assert_false(stun_has(&talk.m, STUN_CHANGED_ADDRESS));
+	stun_put_u32(begin_classic(site_of(1, 2)), STUN_CHANGE_REQUEST, STUN_CHANGE_IP);
+	assert_int_equal(ask(), COUNT_UNKNOWN_ATTRIBUTE);
+	assert_refuses(STUN_CHANGE_REQUEST);
+}
+
+static void a_shared_secret_request_is_dropped_rfc3489_section_8_2(void **state)
+{
+	(void)state;
+	for (int tcp = 0; tcp < 2; tcp++) {
+		begin_as(site_of(2, 2), classic_id, STUN_REQUEST, STUN_SHARED_SECRET);
+		talk.q.tcp = tcp;
+		assert_int_equal(ask(), COUNT_UNKNOWN_METHOD);
+		assert_int_equal(talk.a.len, 0);
+	}
+}
+
+static void what_is_not_stun_is_dropped_rfc8489_section_6_3(void **state)
+{
+	size_t len;
+
+	(void)state;
+	for (int bit = 0x40; bit <= 0x80; bit <<= 1) { /* the first two bits */
+		begin(site_of(2, 2));
+		len = stun_end(&talk.b);
+		talk.asked[0] |= (uint8_t)bit;
+		assert_int_equal(ask_bytes(len), COUNT_NOT_STUN);
+		assert_int_equal(talk.a.len, 0);
+	}
+	for (int body = 1; body < 12; body++) { /* a length that is not the datagram's */
+		begin(site_of(2, 2));
+		len = stun_end(&talk.b);
+		talk.asked[3] = (uint8_t)body;
+		assert_int_equal(ask_bytes(len), COUNT_NOT_STUN);
+		assert_int_equal(talk.a.len, 0);
+	}
+}
+
+static void a_retransmission_gets_the_same_answer_rfc8489_section_6_3_1(void **state)
+{
+	static uint8_t first[ANSWER_MAX];
+	size_t len;
+
+	(void)state;
+	stun_put_u32(begin(site_of(2, 2)), STUN_CHANGE_REQUEST, STUN_CHANGE_PORT);
+	stun_put_fingerprint(&talk.b);
+	assert_int_equal(ask(), COUNT_ANSWERED);
+	len = talk.a.len;
+	memcpy(first, talk.said, len);
+	assert_int_equal(ask_bytes(talk.q.len), COUNT_ANSWERED);
+	assert_int_equal(talk.a.len, len);
+	assert_memory_equal(first, talk.said, len);
+}
+
+static void success_and_error_bear_method_and_code_rfc8489_section_6_3_1_1(void **state)
+{
+	(void)state;
+	begin(site_of(2, 2));
+	assert_int_equal(ask(), COUNT_ANSWERED);
+	assert_memory_equal(talk.said, "\x01\x01", 2);
+	assert_true(stun_has(&talk.m, STUN_XOR_MAPPED_ADDRESS));
+	assert_false(stun_has(&talk.m, STUN_ERROR_CODE));
+	stun_put_bytes(begin(site_of(2, 2)), 0x7000, "", 0);
+	assert_int_equal(ask(), COUNT_UNKNOWN_ATTRIBUTE);
+	assert_memory_equal(talk.said, "\x01\x11", 2);
+	assert_error(420);
+	stun_put_bytes(begin(site_of(2, 2)), STUN_CHANGE_REQUEST, "", 0);
+	assert_int_equal(ask(), COUNT_BAD_REQUEST);
+	assert_memory_equal(talk.said, "\x01\x11", 2);
+	assert_error(400);
+}
+
+static void the_answer_leaves_from_the_socket_asked_rfc8489_section_6_3_1_2(void **state)
+{
+	(void)state;
+	for (unsigned i = 0; i < 8; i++) {
+		stun_put_bytes(begin(site_of(2, 2)), i / 4 ? 0x7000 : 0xc000, "", 0); /* an error, a success */
+		talk.q.address = i / 2 % 2;
+		talk.q.port = i % 2;
+		ask();
+		assert_int_equal(talk.a.address, i / 2 % 2);
+		assert_int_equal(talk.a.port, i % 2);
+		assert_true(endpoint_equal(&talk.a.to, &talk.q.from));
+	}
+}
+
+static void an_indication_draws_nothing_whatever_it_holds_rfc8489_section_6_3_2(void **state)
+{
+	(void)state;
+	for (int i = 0; i < 2; i++) {
+		begin_as(site_of(2, 2), id, STUN_INDICATION, STUN_BINDING);
+		stun_put_bytes(&talk.b, i ? 0xf000 : 0x7000, "abcd", 4);
+		assert_int_equal(ask(), COUNT_NOT_REQUEST);
+		assert_int_equal(talk.a.len, 0);
+	}
+}
+
+static void what_is_no_use_to_a_client_is_never_sent_rfc8489_section_14(void **state)
+{
+	static const uint16_t sent[] = { STUN_MAPPED_ADDRESS, STUN_SOURCE_ADDRESS, STUN_CHANGED_ADDRESS, STUN_ERROR_CODE,
+		STUN_UNKNOWN_ATTRIBUTES, STUN_XOR_MAPPED_ADDRESS, STUN_PADDING, STUN_SOFTWARE, STUN_FINGERPRINT, STUN_RESPONSE_ORIGIN,
+		STUN_OTHER_ADDRESS };
+	static const uint16_t asked[] = { 0, STUN_CHANGE_REQUEST, STUN_RESPONSE_PORT, STUN_PADDING, STUN_RESPONSE_ADDRESS,
+		STUN_USERNAME, STUN_MESSAGE_INTEGRITY, STUN_REALM, STUN_NONCE, STUN_ALTERNATE_SERVER, 0x7000 };
+	struct stun_attr a;
+
+	(void)state;
+	for (size_t i = 0; i < 2 * sizeof(asked) / sizeof(asked[0]); i++) {
+		if (i % 2)
+			begin(site_of(2, 2));
+		else
+			begin_classic(site_of(2, 2));
+		if (asked[i / 2])
+			stun_put_bytes(&talk.b, asked[i / 2], "\x10\x20\0\6\1\1\1\1\1\1\1\1\1\1\1\1\1\1\1\1", asked[i / 2] == STUN_MESSAGE_INTEGRITY ? 20 : 4);
+		ask();
+		assert_true(talk.a.len > 0);
+		for (size_t offset = 0; stun_next(&talk.m, &offset, &a);) {
+			size_t k = 0;
+
+			while (k < sizeof(sent) / sizeof(sent[0]) && sent[k] != a.type)
+				k++;
+			assert_true(k < sizeof(sent) / sizeof(sent[0]));
+		}
+	}
+}
+
+static void padding_bytes_are_zero_and_ignored_rfc8489_section_14(void **state)
+{
+	struct stun_attr a;
+	size_t len;
+
+	(void)state;
+	begin(site_of(2, 2));
+	stun_put_bytes(&talk.b, 0xc001, "x", 1);
+	stun_put_u32(&talk.b, STUN_CHANGE_REQUEST, STUN_CHANGE_PORT);
+	len = stun_end(&talk.b);
+	memcpy(talk.asked + 25, "\xff\xff\xff", 3); /* behind the x */
+	assert_int_equal(ask_bytes(len), COUNT_ANSWERED);
+	assert_int_equal(talk.a.port, 1);
+	stun_put_bytes(begin(site_of(2, 2)), 0x7000, "", 0);
+	memset(talk.said, 0xff, sizeof(talk.said));
+	assert_int_equal(ask(), COUNT_UNKNOWN_ATTRIBUTE);
+	for (size_t offset = 0; stun_next(&talk.m, &offset, &a);)
+		for (size_t i = a.len; i % 4; i++)
+			assert_int_equal(a.value[i], 0);
+}
+
+static void an_address_begins_with_0_and_has_its_family_s_length_rfc8489_section_14_1(void **state)
+{
+	struct stun_attr a;
+	size_t addresses = 0;
+
+	(void)state;
+	for (int six = 0; six < 2; six++) {
+		begin(six ? site_v6() : site_of(2, 2));
+		if (six)
+			talk.q.from = v6("2001:db8::9", 40000);
+		assert_int_equal(ask(), COUNT_ANSWERED);
+		for (size_t offset = 0; stun_next(&talk.m, &offset, &a);) {
+			if (a.type == STUN_SOFTWARE)
+				continue;
+			assert_int_equal(a.len, six ? 20 : 8);
+			assert_int_equal(a.value[0], 0);
+			assert_int_equal(a.value[1], six ? 2 : 1);
+			addresses++;
+		}
+	}
+	assert_int_equal(addresses, 8);
+}
+
+static void xor_mapped_address_is_xored_with_cookie_and_id_rfc8489_section_14_2(void **state)
+{
+	static const uint8_t ipv4[] = { 0, 1, 0x9c ^ 0x21, 0x40 ^ 0x12, 0xc0 ^ 0x21, 0x00 ^ 0x12, 0x02 ^ 0xa4, 0x09 ^ 0x42 };
+	static const uint8_t ipv6[] = { 0, 2, 0x9c ^ 0x21, 0x40 ^ 0x12, 0x20 ^ 0x21, 0x01 ^ 0x12, 0x0d ^ 0xa4, 0xb8 ^ 0x42,
+		1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 9 ^ 12 };
+	struct stun_attr a;
+
+	(void)state;
+	for (int six = 0; six < 2; six++) {
+		size_t offset = 0;
+
+		begin(six ? site_v6() : site_of(2, 2));
+		if (six)
+			talk.q.from = v6("2001:db8::9", 40000);
+		assert_int_equal(ask(), COUNT_ANSWERED);
+		while (stun_next(&talk.m, &offset, &a) && a.type != STUN_XOR_MAPPED_ADDRESS)
+			;
+		assert_int_equal(a.type, STUN_XOR_MAPPED_ADDRESS);
+		assert_memory_equal(a.value, six ? ipv6 : ipv4, six ? sizeof(ipv6) : sizeof(ipv4));
+	}
+}
+
+static void assert_ignored_behind(uint16_t integrity, size_t len)
+{
+	static const uint8_t hash[32];
+
+	stun_put_bytes(begin(site_of(2, 2)), integrity, hash, len);
+	stun_put_u32(&talk.b, STUN_CHANGE_REQUEST, 6);
+	stun_put_bytes(&talk.b, 0x7000, "", 0);
+	stun_put_fingerprint(&talk.b);
+	assert_int_equal(ask(), COUNT_ANSWERED);
+	assert_int_equal(talk.a.address + talk.a.port, 0);
+	assert_true(stun_has(&talk.m, STUN_FINGERPRINT));
+}
+
+static void what_follows_message_integrity_is_ignored_rfc8489_section_14_5(void **state)
+{
+	(void)state;
+	assert_ignored_behind(STUN_MESSAGE_INTEGRITY, 20);
+}
+
+static void what_follows_message_integrity_sha256_is_ignored_rfc8489_section_14_6(void **state)
+{
+	(void)state;
+	assert_ignored_behind(STUN_MESSAGE_INTEGRITY_SHA256, 32);
+}
+
+static void fingerprint_is_the_last_attribute_rfc8489_section_14_7(void **state)
+{
+	size_t len;
+
+	(void)state;
+	stun_put_fingerprint(begin(site_of(2, 2)));
+	assert_int_equal(ask(), COUNT_ANSWERED);
+	assert_memory_equal(talk.said + talk.a.len - 8, "\x80\x28\0\4", 4);
+	begin(site_of(2, 2)); /* asked with one that is right where it stands, but not last */
+	stun_put_fingerprint(&talk.b);
+	stun_put_bytes(&talk.b, STUN_SOFTWARE, "late", 4);
+	len = stun_end(&talk.b);
+	assert_int_equal(ask_bytes(len), COUNT_NOT_STUN);
+	assert_int_equal(talk.a.len, 0);
+}
+
+static void an_error_code_is_class_number_and_a_short_reason_rfc8489_section_14_8(void **state)
+{
+	struct stun_attr a;
+	size_t offset = 0;
+
+	(void)state;
+	stun_put_bytes(begin(site_of(2, 2)), 0x7000, "", 0);
+	assert_int_equal(ask(), COUNT_UNKNOWN_ATTRIBUTE);
+	assert_true(stun_next(&talk.m, &offset, &a));
+	assert_int_equal(a.type, STUN_ERROR_CODE);
+	assert_memory_equal(a.value, "\0\0\4\x14", 4);
+	assert_in_range(a.len, 4 + 1, 4 + 127);
+	for (size_t i = 4; i < a.len; i++)
+		assert_in_range(a.value[i], ' ', '~');
+}
+
+/* 16 unknown ones and four of ours: the list is bounded, so that the answer is. */
+static void a_longer_list_of_unknown_attributes_is_cut_rfc8489_section_14_13(void **state)
+{
+	struct stun_value v;
+
+	(void)state;
+	begin(site_of(1, 1));
+	for (uint16_t i = 0; i < 30; i++)
+		stun_put_bytes(&talk.b, (uint16_t)(0x7000 + i), "", 0);
+	stun_put_u32(&talk.b, STUN_CHANGE_REQUEST, 6);
+	assert_int_equal(ask(), COUNT_UNKNOWN_ATTRIBUTE);
+	assert_int_equal(stun_get(&talk.m, STUN_UNKNOWN_ATTRIBUTES, &v), 0);
+	assert_int_equal(v.types.count, STUN_UNKNOWN_MAX + 1);
+}
+
+static void software_is_short_text_rfc8489_section_14_14(void **state)
+{
+	struct stun_value v;
+
+	(void)state;
+	begin(site_of(2, 2));
+	assert_int_equal(ask(), COUNT_ANSWERED);
+	assert_int_equal(stun_get(&talk.m, STUN_SOFTWARE, &v), 0);
+	assert_in_range(v.bytes.len, 1, 127);
+	for (size_t i = 0; i < v.bytes.len; i++)
+		assert_in_range(v.bytes.at[i], ' ', '~');
+}
+
+/* The letter wants 420 for every CHANGE-REQUEST where there is one address: a port that is there may be asked for. */
+static void one_address_with_two_ports_changes_the_port_rfc5780_section_6(void **state)
+{
+	(void)state;
+	stun_put_u32(begin(site_of(1, 2)), STUN_CHANGE_REQUEST, STUN_CHANGE_PORT);
+	assert_int_equal(ask(), COUNT_ANSWERED);
+	assert_int_equal(talk.a.port, 1);
+	assert_endpoint(STUN_RESPONSE_ORIGIN, endpoint_ipv4(A1, 3479));
+	assert_false(stun_has(&talk.m, STUN_OTHER_ADDRESS));
+}
+
+static void mapped_and_xor_mapped_always_fit_rfc5780_section_6_1(void **state)
+{
+	(void)state;
+	for (int i = 0; i < 4; i++) {
+		begin(i % 2 ? site_v6() : site_of(2, 2));
+		if (i % 2)
+			talk.q.from = v6("2001:db8::9", 40000);
+		if (i / 2)
+			stun_put_fingerprint(&talk.b);
+		assert_int_equal(ask(), COUNT_ANSWERED);
+		assert_endpoint(STUN_XOR_MAPPED_ADDRESS, talk.q.from);
+		assert_endpoint(STUN_MAPPED_ADDRESS, talk.q.from);
+		assert_true(stun_has(&talk.m, STUN_RESPONSE_ORIGIN));
+		assert_true(stun_has(&talk.m, STUN_OTHER_ADDRESS));
+	}
+}
+
+static void a_plain_question_gets_no_padding_rfc5780_section_7_6(void **state)
+{
+	(void)state;
+	begin(site_of(2, 2));
+	assert_int_equal(ask(), COUNT_ANSWERED);
+	assert_false(stun_has(&talk.m, STUN_PADDING));
+}
+
+/* Nothing can be sent there; the letter allows it. */
+static void response_port_0_is_400_rfc5780_section_7_5(void **state)
+{
+	(void)state;
+	stun_put_u32(begin(site_of(2, 2)), STUN_RESPONSE_PORT, 0);
+	assert_int_equal(ask(), COUNT_BAD_REQUEST);
+	assert_error(400);
+	assert_int_equal(talk.a.to.port, 40000);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		T(a_binding_is_answered_with_both_addresses_rfc5780_section_6_1),
 		T(change_request_picks_the_socket_rfc5780_table_1),
 		T(change_request_without_alternate_is_420_rfc5780_section_6_1),
-		T(change_request_0_is_answered_like_none),
+		T(change_request_0_is_answered_like_none_rfc5780_section_7_2),
 		T(a_lone_socket_has_no_other_address_rfc5780_section_7_4),
-		T(rfc3489_clients_get_what_rfc3489_knows),
+		T(a_message_without_cookie_is_answered_as_rfc3489_knows_it_rfc8489_section_6_3),
 		T(rfc3489_errors_are_aligned_rfc3489_sections_11_2_9_and_11_2_10),
-		T(response_address_is_never_followed),
+		T(response_address_is_never_followed_rfc3489_section_8_1),
 		T(response_port_of_2_and_4_bytes_is_answered_there_rfc5780_section_7_5),
 		T(response_port_with_padding_or_0_is_400_rfc5780_section_6_1),
 		T(padding_is_answered_up_to_the_question_s_length_rfc5780_section_7_6),
 		T(unknown_required_attributes_are_listed_rfc8489_section_6_3_1),
 		T(optional_and_unexpected_attributes_are_ignored_rfc8489_section_6_3),
-		T(a_bad_value_is_400),
+		T(a_bad_value_is_400_rfc8489_section_14_8),
 		T(fingerprint_answers_fingerprint_and_a_wrong_one_is_dropped_rfc8489_section_14_7),
 		T(only_binding_requests_are_answered_rfc8489_section_6_3),
 		T(what_only_udp_can_do_is_420_on_tcp_rfc5780_section_3),
 		T(every_tcp_answer_fits_its_room),
 		T(the_smallest_question_gets_what_fits_in_2_5_times_its_datagram),
-		T(every_cut_of_a_question_is_dropped),
-		T(a_question_repeated_within_itself_draws_one_answer),
+		T(every_cut_of_a_question_is_dropped_rfc8489_section_6_3),
+		T(the_first_of_a_kind_counts_rfc8489_section_14),
+		T(change_request_picks_the_socket_and_is_told_rfc3489_section_8_1),
+		T(one_response_bears_id_length_and_type_rfc3489_section_8_1),
+		T(mapped_address_and_destination_are_the_source_rfc3489_section_8_1),
+		T(unknown_attributes_are_listed_from_the_socket_asked_rfc3489_section_8_1),
+		T(integrity_is_neither_checked_nor_answered_rfc3489_section_8_1),
+		T(a_lone_socket_names_no_changed_address_rfc3489_section_8_1),
+		T(a_shared_secret_request_is_dropped_rfc3489_section_8_2),
+		T(what_is_not_stun_is_dropped_rfc8489_section_6_3),
+		T(a_retransmission_gets_the_same_answer_rfc8489_section_6_3_1),
+		T(success_and_error_bear_method_and_code_rfc8489_section_6_3_1_1),
+		T(the_answer_leaves_from_the_socket_asked_rfc8489_section_6_3_1_2),
+		T(an_indication_draws_nothing_whatever_it_holds_rfc8489_section_6_3_2),
+		T(what_is_no_use_to_a_client_is_never_sent_rfc8489_section_14),
+		T(padding_bytes_are_zero_and_ignored_rfc8489_section_14),
+		T(an_address_begins_with_0_and_has_its_family_s_length_rfc8489_section_14_1),
+		T(xor_mapped_address_is_xored_with_cookie_and_id_rfc8489_section_14_2),
+		T(what_follows_message_integrity_is_ignored_rfc8489_section_14_5),
+		T(what_follows_message_integrity_sha256_is_ignored_rfc8489_section_14_6),
+		T(fingerprint_is_the_last_attribute_rfc8489_section_14_7),
+		T(an_error_code_is_class_number_and_a_short_reason_rfc8489_section_14_8),
+		T(a_longer_list_of_unknown_attributes_is_cut_rfc8489_section_14_13),
+		T(software_is_short_text_rfc8489_section_14_14),
+		T(one_address_with_two_ports_changes_the_port_rfc5780_section_6),
+		T(mapped_and_xor_mapped_always_fit_rfc5780_section_6_1),
+		T(a_plain_question_gets_no_padding_rfc5780_section_7_6),
+		T(response_port_0_is_400_rfc5780_section_7_5),
 	};
 
 	return RUN(tests);
