@@ -27,6 +27,7 @@
 
 #define BATCH	    64
 #define SEND_LEAST  32 /* questions worth a system call while answers keep coming */
+#define BURST	    128 /* at a rate, at most so many at once */
 #define SLOTS	    65536
 #define FRAME	    512
 #define FRAMES	    8192
@@ -232,7 +233,7 @@ static void give_up(uint64_t before)
 static void run(int fd)
 {
 	const uint64_t began = now_ns(), end = began + (uint64_t)(set.seconds * 1e9);
-	uint64_t now = began, checked = began;
+	uint64_t now = began, checked = began, asked = 0;
 
 	for (free_count = 0; free_count < set.window; free_count++)
 		free_slots[free_count] = free_count;
@@ -243,10 +244,16 @@ static void run(int fd)
 		if (set.rate) {
 			const uint64_t due = (uint64_t)((double)(now - began) * 1e-9 * set.rate);
 
-			count = due - sent < count ? due - sent : count;
+			count = due - asked < count ? due - asked : count;
+			if (due - asked > BURST) /* held up: what was not asked in time is not asked at all, lest it come as a flood */
+				asked = due - BURST;
+			count = count < BURST ? count : BURST;
 		}
-		if (count >= SEND_LEAST || (count > 0 && got == 0))
-			ask(fd, count < BATCH ? (unsigned)count : BATCH, now);
+		if (count >= SEND_LEAST || (count > 0 && got == 0)) {
+			count = count < BATCH ? count : BATCH;
+			ask(fd, (unsigned)count, now);
+			asked += count;
+		}
 		if (now - checked > LOST_NS / 3) {
 			give_up(now - LOST_NS);
 			checked = now;
