@@ -1,0 +1,200 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "sys/confine.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <grp.h>
+#include <linux/audit.h>
+#include <linux/capability.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+/* What exec could give back, as far as there is any and with the right to: root has it, who root became has not. */
+static void bounds_drop(void)
+{
+	for (int cap = 0; prctl(PR_CAPBSET_DROP, cap, 0, 0, 0) == 0; cap++)
+		;
+}
+
+int confine_user(const char *name, uid_t uid, gid_t gid)
+{
+	bounds_drop();
+	return initgroups(name, gid) < 0 || setgid(gid) < 0 || setuid(uid) < 0 ? -errno : 0;
+}
+
+int confine_privileges(void)
+{
+	struct __user_cap_header_struct header = { .version = _LINUX_CAPABILITY_VERSION_3 };
+	const struct __user_cap_data_struct none[_LINUX_CAPABILITY_U32S_3] = { { 0 } };
+
+	bounds_drop();
+	prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0);
+	if (syscall(SYS_capset, &header, none) < 0 || prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
+		return -errno;
+	return 0;
+}
+
+#if defined(__x86_64__) && !defined(__ILP32__)
+#define ARCH AUDIT_ARCH_X86_64
+#elif defined(__aarch64__) && defined(__AARCH64EL__)
+#define ARCH AUDIT_ARCH_AARCH64
+#elif defined(__arm__) && defined(__ARMEL__)
+#define ARCH AUDIT_ARCH_ARM
+#elif defined(__i386__)
+#define ARCH AUDIT_ARCH_I386
+#elif defined(__riscv) && __riscv_xlen == 64
+#define ARCH AUDIT_ARCH_RISCV64
+#elif defined(__mips__) && defined(_ABIO32) && defined(__MIPSEL__)
+#define ARCH AUDIT_ARCH_MIPSEL
+#elif defined(__mips__) && defined(_ABIO32)
+#define ARCH AUDIT_ARCH_MIPS
+#endif
+
+#if defined(__has_feature)
+#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer) || __has_feature(memory_sanitizer)
+#define SANITIZED 1
+#endif
+#endif
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define SANITIZED 1
+#endif
+
+#if defined(ARCH) && !defined(SANITIZED)
+
+/* The low half of an argument, which is all of an int. */
+#define LOW(i)                                                                                                      \
+	(offsetof(struct seccomp_data, args) + (i) * sizeof(uint64_t) +                                                     \
+		(__BYTE_ORDER__ == __ORDER_BIG_ENDIAN__ ? sizeof(uint32_t) : 0))
+
+#define LOAD(at)    BPF_STMT(BPF_LD | BPF_W | BPF_ABS, (uint32_t)(at))
+#define RETURN(how) BPF_STMT(BPF_RET | BPF_K, (how))
+#define NUMBER	    LOAD(offsetof(struct seccomp_data, nr))
+/* If the call is this one: so be it. */
+#define CALL(nr, how) BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, (nr), 0, 1), RETURN(how)
+#define ALLOW(nr)     CALL(nr, SECCOMP_RET_ALLOW)
+#define KILL(nr)      CALL(nr, SECCOMP_RET_KILL_PROCESS)
+/* Allowed if none of these bits is in argument i, or if it is this value. */
+#define ALLOW_WITHOUT(nr, i, bits)                                                                                  \
+	BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, (nr), 0, 4), LOAD(LOW(i)), BPF_JUMP(BPF_JMP | BPF_JSET | BPF_K, (bits), 1, 0), \
+		RETURN(SECCOMP_RET_ALLOW), RETURN(SECCOMP_RET_ERRNO | EPERM)
+#define ALLOW_WITH(nr, i, value)                                                                                    \
+	BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, (nr), 0, 4), LOAD(LOW(i)), BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, (value), 0, 1), \
+		RETURN(SECCOMP_RET_ALLOW), RETURN(SECCOMP_RET_ERRNO | EPERM)
+
+#define WRITES (O_WRONLY | O_RDWR | O_CREAT | O_TRUNC)
+
+/* What an answer takes stands first; the kernel (5.11 and later) remembers per call what is allowed whatever its arguments. */
+static const struct sock_filter filter[] = {
+	LOAD(offsetof(struct seccomp_data, arch)),
+	BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, ARCH, 1, 0),
+	RETURN(SECCOMP_RET_KILL_PROCESS),
+	NUMBER,
+	ALLOW(SYS_recvmmsg),
+	ALLOW(SYS_sendmmsg),
+	ALLOW(SYS_epoll_pwait),
+#ifdef SYS_epoll_wait
+	ALLOW(SYS_epoll_wait),
+#endif
+#ifdef SYS_epoll_pwait2
+	ALLOW(SYS_epoll_pwait2),
+#endif
+#ifdef SYS_recvmmsg_time64
+	ALLOW(SYS_recvmmsg_time64),
+#endif
+	/* sockets */
+	ALLOW(SYS_recvmsg), ALLOW(SYS_sendmsg), ALLOW(SYS_recvfrom), ALLOW(SYS_sendto),
+#ifdef SYS_recv
+	ALLOW(SYS_recv), ALLOW(SYS_send),
+#endif
+	ALLOW(SYS_accept4),
+#ifdef SYS_accept
+	ALLOW(SYS_accept),
+#endif
+	ALLOW(SYS_epoll_ctl), ALLOW(SYS_shutdown), ALLOW(SYS_getsockname), ALLOW(SYS_getpeername), ALLOW(SYS_getsockopt),
+	ALLOW(SYS_setsockopt), ALLOW(SYS_close),
+	/* syslog(3) may have to connect anew */
+	ALLOW_WITH(SYS_socket, 0, AF_UNIX), ALLOW(SYS_connect),
+	/* signals, time, waiting for threads */
+	ALLOW(SYS_read), ALLOW(SYS_write), ALLOW(SYS_writev), ALLOW(SYS_futex), ALLOW(SYS_clock_gettime),
+	ALLOW(SYS_clock_nanosleep), ALLOW(SYS_nanosleep), ALLOW(SYS_gettimeofday), ALLOW(SYS_restart_syscall),
+	ALLOW(SYS_rt_sigreturn), ALLOW(SYS_rt_sigprocmask), ALLOW(SYS_rt_sigaction), ALLOW(SYS_sigaltstack), ALLOW(SYS_getpid),
+	ALLOW(SYS_gettid), ALLOW(SYS_tgkill), ALLOW(SYS_getrandom), ALLOW(SYS_sched_yield), ALLOW(SYS_exit),
+	ALLOW(SYS_exit_group),
+	/* a thread that begins does so by itself, behind pthread_create's back */
+	ALLOW(SYS_set_robust_list), ALLOW(SYS_set_tid_address),
+#ifdef SYS_rseq
+	ALLOW(SYS_rseq),
+#endif
+#ifdef SYS_time
+	ALLOW(SYS_time),
+#endif
+#ifdef SYS_futex_time64
+	ALLOW(SYS_futex_time64), ALLOW(SYS_clock_gettime64), ALLOW(SYS_clock_nanosleep_time64),
+#endif
+#ifdef SYS_sigreturn
+	ALLOW(SYS_sigreturn),
+#endif
+	/* memory */
+	ALLOW(SYS_brk), ALLOW(SYS_munmap), ALLOW(SYS_mremap), ALLOW(SYS_madvise),
+#ifdef SYS_mmap2
+	ALLOW_WITHOUT(SYS_mmap2, 2, PROT_EXEC),
+#else
+	ALLOW_WITHOUT(SYS_mmap, 2, PROT_EXEC),
+#endif
+	ALLOW_WITHOUT(SYS_mprotect, 2, PROT_EXEC),
+	/* SIGHUP reads the configuration, localtime(3) the time zone, isatty(3) asks what stderr is */
+	ALLOW_WITHOUT(SYS_openat, 2, WRITES), ALLOW(SYS_lseek), ALLOW(SYS_fstat),
+	ALLOW_WITHOUT(SYS_fcntl, 1, ~3u /* but F_DUPFD and the flags' */),
+	BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_ioctl, 0, 5), LOAD(LOW(1)), BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, TCGETS, 1, 0),
+	BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, TIOCGWINSZ, 0, 1), RETURN(SECCOMP_RET_ALLOW), RETURN(SECCOMP_RET_ERRNO | ENOTTY),
+	ALLOW(SYS_sched_getaffinity),
+#ifdef SYS_open
+	ALLOW_WITHOUT(SYS_open, 1, WRITES),
+#endif
+#ifdef SYS_stat
+	ALLOW(SYS_stat),
+#endif
+#ifdef SYS_newfstatat
+	ALLOW(SYS_newfstatat),
+#endif
+#ifdef SYS_fstatat64
+	ALLOW(SYS_fstatat64), ALLOW(SYS_fstat64), ALLOW(SYS__llseek), ALLOW(SYS_fcntl64),
+#endif
+#ifdef SYS_statx
+	ALLOW(SYS_statx),
+#endif
+	/* what an intruder begins with */
+	KILL(SYS_execve), KILL(SYS_execveat), KILL(SYS_ptrace), KILL(SYS_process_vm_readv), KILL(SYS_process_vm_writev),
+	KILL(SYS_mount), KILL(SYS_unshare), KILL(SYS_setns), KILL(SYS_bpf), KILL(SYS_init_module), KILL(SYS_finit_module),
+	KILL(SYS_keyctl), KILL(SYS_add_key), KILL(SYS_memfd_create), KILL(SYS_userfaultfd),
+	RETURN(SECCOMP_RET_ERRNO | ENOSYS),
+};
+
+int confine_calls(void)
+{
+	const struct sock_fprog program = { .len = sizeof(filter) / sizeof(filter[0]), .filter = (struct sock_filter *)filter };
+	/* Without SPEC_ALLOW kernels before 5.16 slow every call down for the sake of programs that run foreign code. */
+	const unsigned flags = SECCOMP_FILTER_FLAG_TSYNC | SECCOMP_FILTER_FLAG_SPEC_ALLOW;
+	const long err = syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, flags, &program);
+
+	if (err < 0)
+		return errno == ENOSYS || errno == EINVAL ? -ENOTSUP : -errno;
+	return err > 0 ? -EBUSY : 0; /* the thread that could not be brought along */
+}
+
+#else
+
+int confine_calls(void)
+{
+	return -ENOTSUP;
+}
+
+#endif

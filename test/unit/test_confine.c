@@ -1,0 +1,166 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "test/unit/test.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <sys/ptrace.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "sys/confine.h"
+
+enum { FINE = 0, WRONG = 1, NOT_HERE = 2 };
+
+/* What a confined child makes of body: its exit status, or 128 and the signal that ended it. */
+static int confined(int (*body)(void))
+{
+	const pid_t pid = fork();
+	int status, err;
+
+	assert_true(pid >= 0);
+	if (pid == 0) {
+		setrlimit(RLIMIT_CORE, &(struct rlimit){ 0, 0 });
+		if (confine_privileges() < 0)
+			_exit(WRONG);
+		err = confine_calls();
+		_exit(err == -ENOTSUP ? NOT_HERE : err < 0 ? WRONG : body());
+	}
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	return WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status);
+}
+
+static void assert_confined(int (*body)(void), int want)
+{
+	const int got = confined(body);
+
+	if (got == NOT_HERE)
+		skip();
+	assert_int_equal(got, want);
+}
+
+static int unknown_calls(void)
+{
+	if (syscall(SYS_mkdirat, AT_FDCWD, "/tmp/x", 0700) == 0 || errno != ENOSYS)
+		return WRONG;
+	if (fork() >= 0 || errno != ENOSYS)
+		return WRONG;
+	return syscall(SYS_setuid, 0) == 0 || errno != ENOSYS ? WRONG : FINE;
+}
+
+static int known_calls_used_otherwise(void)
+{
+	if (open("/dev/null", O_WRONLY) >= 0 || errno != EPERM)
+		return WRONG;
+	if (socket(AF_INET, SOCK_DGRAM, 0) >= 0 || errno != EPERM)
+		return WRONG;
+	return mprotect(sbrk(0), 4096, 7) == 0 ? WRONG : FINE;
+}
+
+static int what_a_server_does(void)
+{
+	const int fd = open("/proc/self/status", O_RDONLY);
+	char buf[64];
+	void *block = malloc(1 << 20);
+
+	if (fd < 0 || read(fd, buf, sizeof(buf)) <= 0 || close(fd) < 0 || !block)
+		return WRONG;
+	free(block);
+	return fprintf(stderr, "%s", "") < 0 || isatty(2) < 0 ? WRONG : FINE;
+}
+
+static int runs_a_program(void)
+{
+	char *argv[] = { "true", NULL };
+
+	execv("/bin/true", argv);
+	return WRONG;
+}
+
+static int looks_into_another(void)
+{
+	ptrace(PTRACE_ATTACH, getppid(), 0, 0);
+	return WRONG;
+}
+
+static void unknown_calls_answer_enosys(void **state)
+{
+	(void)state;
+	assert_confined(unknown_calls, FINE);
+}
+
+static void known_calls_are_refused_what_no_server_wants(void **state)
+{
+	(void)state;
+	assert_confined(known_calls_used_otherwise, FINE);
+}
+
+static void a_server_can_do_its_work(void **state)
+{
+	(void)state;
+	assert_confined(what_a_server_does, FINE);
+}
+
+static void what_an_intruder_begins_with_ends_the_process(void **state)
+{
+	(void)state;
+	assert_confined(runs_a_program, 128 + SIGSYS);
+	assert_confined(looks_into_another, 128 + SIGSYS);
+}
+
+static int go_on;
+
+static void *late_exec(void *unused)
+{
+	char *argv[] = { "true", NULL };
+
+	while (!__atomic_load_n(&go_on, __ATOMIC_ACQUIRE))
+		;
+	execv("/bin/true", argv);
+	return unused;
+}
+
+static void threads_that_run_already_are_confined_too(void **state)
+{
+	const pid_t pid = fork();
+	pthread_t thread;
+	int status;
+
+	(void)state;
+	assert_true(pid >= 0);
+	if (pid == 0) {
+		setrlimit(RLIMIT_CORE, &(struct rlimit){ 0, 0 });
+		if (confine_privileges() < 0 || pthread_create(&thread, NULL, late_exec, NULL) != 0)
+			_exit(WRONG);
+		if (confine_calls() < 0)
+			_exit(NOT_HERE);
+		__atomic_store_n(&go_on, 1, __ATOMIC_RELEASE);
+		pthread_join(thread, NULL);
+		_exit(WRONG);
+	}
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	if (WIFEXITED(status) && WEXITSTATUS(status) == NOT_HERE)
+		skip();
+	assert_true(WIFSIGNALED(status));
+	assert_int_equal(WTERMSIG(status), SIGSYS);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		T(unknown_calls_answer_enosys),
+		T(known_calls_are_refused_what_no_server_wants),
+		T(a_server_can_do_its_work),
+		T(what_an_intruder_begins_with_ends_the_process),
+		T(threads_that_run_already_are_confined_too),
+	};
+
+	return RUN(tests);
+}
