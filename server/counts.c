@@ -45,6 +45,11 @@ void counts_sum(struct counts_sum *sum, const struct counts *c)
 		sum->of[i] += atomic_load_explicit(&c->of[i], memory_order_relaxed);
 }
 
+const char *count_name(enum count row)
+{
+	return names[row];
+}
+
 const char *counts_text(const struct counts_sum *sum, char buf[COUNTS_TEXT_MAX])
 {
 	size_t used = 0;

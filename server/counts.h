@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * counts - what the server did and why it did not: one number per row, logged at exit and at SIGUSR1.
+ * counts - what the server did and why it did not: one number per row, logged at exit and at SIGUSR1, told to --metrics.
  *
  * Each thread counts for itself, on cache lines of its own; whoever wants to know adds them
  * up, at any time. Numbers of one row never go back; those of two rows may be a moment apart.
@@ -65,6 +65,8 @@ void counts_sum(struct counts_sum *sum, const struct counts *c);
 
 #define COUNTS_TEXT_MAX 1536
 
+/* "tcp-idle": the row's name. */
+const char *count_name(enum count row);
 /* "answered=12 bad-request=0 ...", every row. Returns buf. */
 const char *counts_text(const struct counts_sum *sum, char buf[COUNTS_TEXT_MAX]);
 
