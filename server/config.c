@@ -120,9 +120,14 @@ static int node_key_read(void *config, const char *value, const char **why)
 {
 	struct config *c = config;
 	uint8_t bytes[NODE_KEY_MAX + 2]; /* the newline, and one more that says it is too long */
-	ssize_t len = secret_read(value, bytes, sizeof(bytes), why);
+	ssize_t len;
 	int err = -EINVAL;
 
+	if (c->again) {
+		*why = "given at most 4 times";
+		return c->key_count++ < NODE_KEYS_MAX ? 0 : -EINVAL; /* the keys are those of the start */
+	}
+	len = secret_read(value, bytes, sizeof(bytes), why);
 	if (len < 0)
 		return -EINVAL;
 	if (len > 0 && bytes[len - 1] == '\n')
@@ -173,15 +178,42 @@ static int ports_read(void *config, const char *value, const char **why)
 static int user_read(void *config, const char *value, const char **why)
 {
 	struct config *c = config;
-	const struct passwd *user = getpwnam(value);
+	const struct passwd *user;
 
+	c->user = value;
+	if (c->again)
+		return 0;
+	user = getpwnam(value);
 	*why = "a user of this system";
 	if (!user)
 		return -EINVAL;
 	c->drop_user = true;
-	c->user = value;
 	c->uid = user->pw_uid;
 	c->gid = user->pw_gid;
+	return 0;
+}
+
+/* ADDR:PORT, an IPv6 address in brackets */
+static int metrics_read(void *config, const char *value, const char **why)
+{
+	struct config *c = config;
+	const char *colon = strrchr(value, ':'), *end;
+	char ip[ENDPOINT_TEXT_MAX];
+	size_t len = colon ? (size_t)(colon - value) : 0;
+	const bool brackets = len >= 2 && value[0] == '[' && value[len - 1] == ']';
+	struct endpoint e;
+	uint16_t port;
+
+	*why = "ADDR:PORT, e.g. 127.0.0.1:9690 or [::1]:9690";
+	if (!colon || len >= sizeof(ip))
+		return -EINVAL;
+	port = port_read(colon + 1, &end);
+	len -= brackets ? 2 : 0;
+	memcpy(ip, value + brackets, len);
+	ip[len] = '\0';
+	if (port == 0 || *end || endpoint_parse_ip(&e, ip, port) < 0 || brackets != (e.family == ENDPOINT_IPV6))
+		return -EINVAL;
+	c->metrics = e;
 	return 0;
 }
 
@@ -228,12 +260,16 @@ static const struct option_row rows[] = {
 	{ .name = "rate", .kind = OPTION_U32, .offset = offsetof(struct config, rate), .max = LIMIT_RATE_MAX,
 		.fallback = "200", .argument = "N",
 		.help = "UDP answers per second and client address (IPv6: /64); 0 for no limit" },
+	{ .name = "metrics", .kind = OPTION_READ, .argument = "ADDR:PORT", .read = metrics_read,
+		.help = "Tell Prometheus the counters at http://ADDR:PORT/metrics; off by default" },
 	{ .name = "user", .kind = OPTION_READ, .argument = "NAME", .read = user_read,
 		.help = "Whom to become once the ports are bound" },
 	{ .name = "log-level", .kind = OPTION_READ, .argument = "LEVEL", .read = log_level_read, .fallback = "info",
 		.help = "error, warn, info or debug" },
 	{ .name = "log-target", .kind = OPTION_READ, .argument = "TARGET", .read = log_target_read, .fallback = "stderr",
 		.help = "stderr or syslog" },
+	{ .name = "check", .kind = OPTION_FLAG, .offset = offsetof(struct config, check), .command_line_only = true,
+		.help = "Read the configuration, say what would be done, and exit" },
 	OPTIONS_END,
 };
 
@@ -331,12 +367,11 @@ static int whole_check(const struct config *config)
 	return 0;
 }
 
-int config_read(struct config *config, int argc, char **argv)
+static int read_all(struct config *config, int argc, char **argv)
 {
-	int operand, err;
+	int operand;
+	const int err = options_read(&options, config, argc, argv, &operand);
 
-	*config = (struct config){ .workers = workers_default() };
-	err = options_read(&options, config, argc, argv, &operand);
 	if (err != 0)
 		return err;
 	if (operand < argc) {
@@ -344,6 +379,61 @@ int config_read(struct config *config, int argc, char **argv)
 		return -EINVAL;
 	}
 	return whole_check(config);
+}
+
+int config_read(struct config *config, int argc, char **argv)
+{
+	*config = (struct config){ .workers = workers_default() };
+	return read_all(config, argc, argv);
+}
+
+int config_read_again(struct config *config, int argc, char **argv)
+{
+	*config = (struct config){ .workers = workers_default(), .again = true };
+	return read_all(config, argc, argv);
+}
+
+static bool same_family(const struct config_family *a, const struct config_family *b)
+{
+	if (a->count != b->count || !endpoint_same_ip(&a->peer, &b->peer))
+		return false;
+	for (size_t i = 0; i < a->count; i++)
+		if (!endpoint_same_ip(&a->addresses[i].public, &b->addresses[i].public) ||
+			!endpoint_same_ip(&a->addresses[i].local, &b->addresses[i].local))
+			return false;
+	return true;
+}
+
+static bool same_text(const char *a, const char *b)
+{
+	return a == b || (a && b && strcmp(a, b) == 0);
+}
+
+const char *config_fixed(const struct config *a, const struct config *b, char buf[CONFIG_CHANGES_MAX])
+{
+	const struct {
+		const char *option;
+		bool same;
+	} list[] = {
+		{ "--ipv4 or --peer-ipv4", same_family(&a->ipv4, &b->ipv4) },
+		{ "--ipv6 or --peer-ipv6", same_family(&a->ipv6, &b->ipv6) },
+		{ "--node-key-file", a->key_count == b->key_count },
+		{ "--ports", a->port_count == b->port_count && memcmp(a->ports, b->ports, sizeof(a->ports)) == 0 },
+		{ "--no-tcp", a->no_tcp == b->no_tcp },
+		{ "--tcp-max", b->tcp_max <= a->tcp_max }, /* the descriptors have been asked for at the start */
+		{ "--workers", a->workers == b->workers },
+		{ "--rate", !a->rate == !b->rate }, /* between two rates it can be changed */
+		{ "--metrics", endpoint_equal(&a->metrics, &b->metrics) },
+		{ "--user", same_text(a->user, b->user) },
+		{ "--log-target", a->log_target == b->log_target },
+	};
+	size_t used = 0;
+
+	buf[0] = '\0';
+	for (size_t i = 0; i < sizeof(list) / sizeof(list[0]); i++)
+		if (!list[i].same)
+			used += (size_t)snprintf(buf + used, CONFIG_CHANGES_MAX - used, "%s%s", used ? " " : "", list[i].option);
+	return buf;
 }
 
 void config_free(struct config *config)

@@ -35,12 +35,17 @@ struct config {
 	const char *user;
 	uid_t uid;
 	gid_t gid;
+	struct endpoint metrics; /* where they are told; family NONE: nowhere */
 	int log_level, log_target;
+	bool check; /* say what would be done, and do nothing */
+	bool again; /* read for SIGHUP: what only the start had the right to look at is not looked at */
 	char *values; /* what came from the file, for user */
 };
 
 /* 0: go on. 1: --help or --version was printed. -EINVAL: said on stderr. */
 int config_read(struct config *config, int argc, char **argv);
+/* The same for SIGHUP, once privileges are gone. */
+int config_read_again(struct config *config, int argc, char **argv);
 void config_free(struct config *config);
 
 struct peer;
@@ -58,6 +63,11 @@ struct place {
 	bool peered;
 	struct peer *peer; /* set by who makes it */
 };
+
+#define CONFIG_CHANGES_MAX 256
+
+/* The options in which b differs from a and that only a restart brings about: "--ports --user", "" for none. Returns buf. */
+const char *config_fixed(const struct config *a, const struct config *b, char buf[CONFIG_CHANGES_MAX]);
 
 #define PLACES 2
 

@@ -114,17 +114,22 @@ bool limit_take(struct limit *l, const struct endpoint *from, uint64_t now_us)
 	return true;
 }
 
+void limit_change(struct limit *l, uint32_t rate)
+{
+	assert(rate >= 1 && rate <= LIMIT_RATE_MAX);
+	l->interval_us = (SECOND_US + rate - 1) / rate; /* rounded so that the rate is never exceeded */
+	l->depth_us = l->interval_us * rate;
+}
+
 int limit_new(struct limit **out, uint32_t rate, const uint8_t secret[16])
 {
 	struct limit *l = aligned_alloc(64, sizeof(*l));
 
-	assert(rate >= 1 && rate <= LIMIT_RATE_MAX);
 	if (!l)
 		return -ENOMEM;
 	memset(l, 0, sizeof(*l)); /* touched: a flood finds nothing left to grow */
 	memcpy(l->key, secret, sizeof(l->key));
-	l->interval_us = (SECOND_US + rate - 1) / rate; /* rounded so that the rate is never exceeded */
-	l->depth_us = l->interval_us * rate;
+	limit_change(l, rate);
 	*out = l;
 	return 0;
 }

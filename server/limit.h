@@ -29,6 +29,8 @@ struct limit;
  * memory (256 KiB, 32,768 buckets) is taken and touched here. -ENOMEM.
  */
 int limit_new(struct limit **out, uint32_t rate, const uint8_t secret[16]);
+/* From now on at this rate; buckets keep how full they are. */
+void limit_change(struct limit *l, uint32_t rate);
 void limit_free(struct limit *l); /* NULL is fine */
 
 /* Takes one answer out of the sender's bucket; false when it has none left. */

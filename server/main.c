@@ -8,11 +8,12 @@
  *	                             +-> this thread: tcp <-> answer_to, signals, the peer's heartbeats
  *
  * A worker is a thread with sockets of its own; nothing is shared while it serves. All
- * sockets are bound before any is announced, and the user is dropped in between.
+ * sockets are bound before any is announced; user, capabilities and system calls are
+ * given up in between.
  */
 #include <errno.h>
-#include <grp.h>
 #include <signal.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/signalfd.h>
@@ -24,9 +25,11 @@
 #include "server/counts.h"
 #include "server/loop.h"
 #include "server/peer.h"
+#include "server/metrics.h"
 #include "server/tcp.h"
 #include "server/worker.h"
 #include "sys/clock.h"
+#include "sys/confine.h"
 #include "sys/log.h"
 
 enum { EXIT_DONE = 0, EXIT_FAILED = 1, EXIT_USAGE = 2, EXIT_PERMISSION = 4 };
@@ -40,19 +43,30 @@ struct server {
 	size_t place_count;
 	struct worker *workers[WORKERS_MAX];
 	size_t worker_count;
-	struct tcp *tcp; /* NULL with --no-tcp */
+	struct tcp *tcp;	 /* NULL with --no-tcp */
+	struct metrics *metrics; /* NULL without --metrics */
+	int argc;
+	char **argv; /* read again at SIGHUP */
 	bool stop;
 };
 
+/* Of all threads. */
+static void sum_counts(void *server, struct counts_sum *sum)
+{
+	const struct server *s = server;
+
+	counts_sum(sum, &s->counts);
+	for (size_t i = 0; i < s->worker_count; i++)
+		worker_counts(s->workers[i], sum);
+}
+
 /* The sum of all threads', and how the workers share the load. */
-static void log_counts(const struct server *s)
+static void log_counts(struct server *s)
 {
 	struct counts_sum sum = { 0 };
 	char text[COUNTS_TEXT_MAX];
 
-	counts_sum(&sum, &s->counts);
-	for (size_t i = 0; i < s->worker_count; i++)
-		worker_counts(s->workers[i], &sum);
+	sum_counts(s, &sum);
 	log_info("counts %s", counts_text(&sum, text));
 	for (size_t i = 0; s->worker_count > 1 && i < s->worker_count; i++) {
 		struct counts_sum one = { 0 };
@@ -60,6 +74,34 @@ static void log_counts(const struct server *s)
 		worker_counts(s->workers[i], &one);
 		log_info("worker number=%zu %s", i, counts_text(&one, text));
 	}
+}
+
+/* What can be changed while serving is; what cannot is said. */
+static void apply(struct server *s, const struct config *c)
+{
+	char fixed[CONFIG_CHANGES_MAX];
+	const uint32_t max = c->tcp_max < s->config.tcp_max ? c->tcp_max : s->config.tcp_max;
+
+	log_up_to_level((enum log_level)c->log_level);
+	for (size_t i = 0; s->config.rate > 0 && c->rate > 0 && i < s->worker_count; i++)
+		worker_rate(s->workers[i], c->rate);
+	if (s->tcp)
+		tcp_limits(s->tcp, max, c->tcp_max_per_address, c->tcp_idle_s * 1000);
+	log_info("configuration read again log-level=%d rate=%u tcp-max=%u tcp-max-per-address=%u tcp-idle=%u", c->log_level,
+		s->config.rate > 0 && c->rate > 0 ? c->rate : s->config.rate, max, c->tcp_max_per_address, c->tcp_idle_s);
+	if (config_fixed(&s->config, c, fixed)[0])
+		log_warn("changed, but only a restart brings it about: %s", fixed);
+}
+
+static void reload(struct server *s)
+{
+	struct config c;
+
+	if (config_read_again(&c, s->argc, s->argv) == 0)
+		apply(s, &c);
+	else
+		log_error("configuration not read again, all stays as it is: see stderr");
+	config_free(&c);
 }
 
 static void on_signal(struct watch *w, uint32_t events)
@@ -72,6 +114,8 @@ static void on_signal(struct watch *w, uint32_t events)
 		return;
 	if (info.ssi_signo == SIGUSR1)
 		log_counts(s);
+	else if (info.ssi_signo == SIGHUP)
+		reload(s);
 	else
 		s->stop = true;
 }
@@ -84,6 +128,7 @@ static int signals_watch(struct server *s)
 	sigaddset(&set, SIGTERM);
 	sigaddset(&set, SIGINT);
 	sigaddset(&set, SIGUSR1);
+	sigaddset(&set, SIGHUP);
 	sigprocmask(SIG_BLOCK, &set, NULL);
 	s->signals = (struct watch){ .ready = on_signal, .fd = signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC) };
 	return s->signals.fd < 0 ? -errno : loop_add(&s->loop, &s->signals, EPOLLIN);
@@ -194,9 +239,16 @@ static int workers_open(struct server *s)
 	return err;
 }
 
+static int metrics_open(struct server *s)
+{
+	const struct metrics_source source = { .sum = sum_counts, .arg = s, .workers = s->config.workers };
+
+	return s->config.metrics.family == ENDPOINT_NONE ? 0 : metrics_new(&s->metrics, &s->loop, &s->config.metrics, &source);
+}
+
 static int sockets_open(struct server *s)
 {
-	int udp, tcp;
+	int udp, tcp, metrics;
 
 	s->place_count = config_places(&s->config, s->places);
 	if (unavailable(&s->places[s->place_count - 1]))
@@ -207,7 +259,10 @@ static int sockets_open(struct server *s)
 	if (udp == 0)
 		udp = peers_start(s);
 	tcp = tcp_open(s); /* also when UDP's failed: every port that is taken is named */
-	return udp < 0 ? udp : tcp;
+	metrics = metrics_open(s);
+	if (udp < 0)
+		return udp;
+	return tcp < 0 ? tcp : metrics;
 }
 
 static int workers_start(struct server *s)
@@ -219,17 +274,30 @@ static int workers_start(struct server *s)
 	return err;
 }
 
-static int user_drop(const struct config *c)
+static int privileges_drop(const struct config *c)
 {
-	if (!c->drop_user)
-		return 0;
-	if (initgroups(c->user, c->gid) < 0 || setgid(c->gid) < 0 || setuid(c->uid) < 0) {
-		const int err = -errno;
+	int err = c->drop_user ? confine_user(c->user, c->uid, c->gid) : 0;
 
+	if (err < 0) {
 		log_error("cannot become user %s: %s", c->user, strerror(-err));
 		return err;
 	}
-	return 0;
+	err = confine_privileges();
+	if (err < 0)
+		log_error("cannot give up capabilities: %s", strerror(-err));
+	return err;
+}
+
+/* Of what a kernel may not have: served without it, and said. */
+static void calls_confine(void)
+{
+	const int err = confine_calls();
+
+	if (err == 0)
+		log_info("confined: no capability, no new privileges, system calls filtered");
+	else
+		log_warn("confined: no capability, no new privileges; system calls not filtered: %s",
+			err == -ENOTSUP ? "not to be had here" : strerror(-err));
 }
 
 /* "listening udp 203.0.113.1:3478", and what is bound where that is another. */
@@ -253,6 +321,15 @@ static int announce_one(struct server *s, const struct place *p, unsigned addres
 	return 0;
 }
 
+static int announce_metrics(const struct server *s)
+{
+	char text[ENDPOINT_TEXT_MAX];
+
+	if (s->metrics)
+		log_info("metrics at http://%s/metrics", endpoint_text(&s->config.metrics, text));
+	return 0;
+}
+
 static int start(struct server *s)
 {
 	int err;
@@ -264,12 +341,14 @@ static int start(struct server *s)
 	if (err == 0)
 		err = sockets_open(s);
 	if (err == 0)
-		err = user_drop(&s->config);
+		err = privileges_drop(&s->config);
 	if (err == 0)
 		err = workers_start(s);
+	if (err == 0)
+		calls_confine();
 	for (size_t i = 0; err == 0 && i < s->place_count; i++)
 		each_socket(s, &s->places[i], announce_one);
-	return err;
+	return err == 0 ? announce_metrics(s) : err;
 }
 
 /* Of two waits in ms, negative for ever. */
@@ -281,8 +360,11 @@ static int sooner(int a, int b)
 /* Does what is due by time; returns in how many ms something will be again, negative for never. */
 static int tick(struct server *s)
 {
-	int wait = s->tcp ? tcp_tick(s->tcp, clock_ms()) : -1;
+	const uint64_t now_ms = clock_ms();
+	int wait = s->tcp ? tcp_tick(s->tcp, now_ms) : -1;
 
+	if (s->metrics)
+		wait = sooner(wait, metrics_tick(s->metrics, now_ms));
 	for (size_t i = 0; i < s->place_count; i++)
 		if (s->places[i].peer)
 			wait = sooner(wait, peer_tick(s->places[i].peer, &s->counts));
@@ -306,6 +388,7 @@ static void finish(struct server *s)
 	for (size_t i = 0; i < s->place_count; i++)
 		peer_free(s->places[i].peer);
 	tcp_free(s->tcp);
+	metrics_free(s->metrics);
 	if (s->signals.fd >= 0)
 		close(s->signals.fd);
 	loop_close(&s->loop);
@@ -318,14 +401,55 @@ static int exit_code(int err)
 	return err == -EACCES || err == -EPERM ? EXIT_PERMISSION : EXIT_FAILED;
 }
 
+static int say_one(struct server *s, const struct place *p, unsigned address, unsigned port)
+{
+	const struct endpoint *local = &p->local[address][port];
+	const struct endpoint *public = p->any ? local : &p->site.origin[address][port];
+	char a[ENDPOINT_TEXT_MAX], b[ENDPOINT_TEXT_MAX];
+
+	printf("would bind %s %s", s->config.no_tcp ? "udp" : "udp and tcp", endpoint_text(local, b));
+	if (!endpoint_equal(public, local))
+		printf(", known to clients as %s", endpoint_text(public, a));
+	putchar('\n');
+	return 0;
+}
+
+/* --check: nothing is bound, so what another program holds is not noticed. */
+static void say(struct server *s)
+{
+	const struct config *c = &s->config;
+	char text[ENDPOINT_TEXT_MAX];
+
+	s->place_count = config_places(c, s->places);
+	for (size_t i = 0; i < s->place_count; i++)
+		each_socket(s, &s->places[i], say_one);
+	printf("would answer UDP in %u threads, ", c->workers);
+	if (c->rate > 0)
+		printf("at most %u times a second to one address\n", c->rate);
+	else
+		printf("as often as asked\n");
+	if (!c->no_tcp)
+		printf("would hold %u TCP connections, %u of one address, idle for %u s\n", c->tcp_max, c->tcp_max_per_address,
+			c->tcp_idle_s);
+	if (c->metrics.family != ENDPOINT_NONE)
+		printf("would tell metrics at http://%s/metrics\n", endpoint_text(&c->metrics, text));
+	if (c->drop_user)
+		printf("would become user %s\n", c->user);
+}
+
 int main(int argc, char **argv)
 {
-	struct server s = { .signals.fd = -1, .loop.fd = -1 };
+	struct server s = { .signals.fd = -1, .loop.fd = -1, .argc = argc, .argv = argv };
 	int err = config_read(&s.config, argc, argv);
 
 	if (err != 0) {
 		config_free(&s.config);
 		return err < 0 ? EXIT_USAGE : EXIT_DONE;
+	}
+	if (s.config.check) {
+		say(&s);
+		config_free(&s.config);
+		return EXIT_DONE;
 	}
 	log_setup("stunway-server", (enum log_target)s.config.log_target, (enum log_level)s.config.log_level);
 	err = start(&s);

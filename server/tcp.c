@@ -478,6 +478,13 @@ int tcp_tick(struct tcp *tcp, uint64_t now_ms)
 	return wait < 0 || paused < wait ? paused : wait;
 }
 
+void tcp_limits(struct tcp *tcp, uint32_t max, uint32_t max_per_source, uint32_t idle_ms)
+{
+	tcp->set.max = max;
+	tcp->set.max_per_source = max_per_source;
+	tcp->set.idle_ms = idle_ms;
+}
+
 int tcp_new(struct tcp **out, const struct tcp_settings *settings)
 {
 	struct tcp *tcp = calloc(1, sizeof(*tcp));

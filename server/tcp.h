@@ -38,6 +38,9 @@ void tcp_free(struct tcp *tcp); /* NULL is fine; closes every connection */
 /* Listens on one socket of a place, borrowed until tcp_free. Negative errno, which has been logged. */
 int tcp_listen(struct tcp *tcp, const struct place *place, unsigned address, unsigned port);
 
+/* From now on with these limits; nobody is closed for them but who has been idle too long. */
+void tcp_limits(struct tcp *tcp, uint32_t max, uint32_t max_per_source, uint32_t idle_ms);
+
 /* Closes idle connections, resumes accepting; returns in how many ms to call again, negative for never. */
 int tcp_tick(struct tcp *tcp, uint64_t now_ms);
 

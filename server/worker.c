@@ -17,24 +17,32 @@
 
 struct worker {
 	struct counts counts; /* first: it has cache lines of its own */
-	struct watch stop;    /* an eventfd: readable when the thread is to end */
+	struct watch order;   /* an eventfd: readable when another thread wants what stands in stopping and rate */
 	struct loop loop;
 	struct batch *batch;
 	struct limit *limit; /* NULL: none */
 	struct udp *udp[PLACES];
-	bool stopping, started;
+	_Atomic bool stopping;
+	_Atomic uint32_t rate;
+	bool started;
 	pthread_t thread;
 };
 
-static struct worker *of_stop(struct watch *w)
+static struct worker *of_order(struct watch *w)
 {
-	return (struct worker *)((char *)w - offsetof(struct worker, stop));
+	return (struct worker *)((char *)w - offsetof(struct worker, order));
 }
 
-static void on_stop(struct watch *w, uint32_t events)
+/* Stopping is looked at in run(). */
+static void on_order(struct watch *watch, uint32_t events)
 {
+	struct worker *w = of_order(watch);
+	eventfd_t ignored;
+
 	(void)events;
-	of_stop(w)->stopping = true;
+	eventfd_read(watch->fd, &ignored);
+	if (w->limit)
+		limit_change(w->limit, w->rate);
 }
 
 static void *run(void *arg)
@@ -60,10 +68,10 @@ static int limit_open(struct worker *w, uint32_t rate)
 	return limit_new(&w->limit, rate, secret);
 }
 
-static int stop_open(struct worker *w)
+static int order_open(struct worker *w)
 {
-	w->stop.fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	return w->stop.fd < 0 ? -errno : loop_add(&w->loop, &w->stop, EPOLLIN);
+	w->order.fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	return w->order.fd < 0 ? -errno : loop_add(&w->loop, &w->order, EPOLLIN);
 }
 
 static int sockets_open(struct worker *w, const struct worker_settings *set)
@@ -88,10 +96,11 @@ int worker_new(struct worker **out, const struct worker_settings *settings)
 	if (!w)
 		return -ENOMEM;
 	memset(w, 0, sizeof(*w));
-	w->stop = (struct watch){ .ready = on_stop, .fd = -1 };
+	w->order = (struct watch){ .ready = on_order, .fd = -1 };
+	w->rate = settings->rate;
 	err = loop_open(&w->loop);
 	if (err == 0)
-		err = stop_open(w);
+		err = order_open(w);
 	if (err == 0)
 		err = batch_new(&w->batch);
 	if (err == 0)
@@ -121,6 +130,12 @@ int worker_fd(const struct worker *w, size_t place)
 	return udp_fd(w->udp[place]);
 }
 
+void worker_rate(struct worker *w, uint32_t rate)
+{
+	w->rate = rate;
+	eventfd_write(w->order.fd, 1);
+}
+
 void worker_counts(const struct worker *w, struct counts_sum *sum)
 {
 	counts_sum(sum, &w->counts);
@@ -133,15 +148,16 @@ void worker_free(struct worker *w)
 	if (!w)
 		return;
 	if (w->started) {
-		eventfd_write(w->stop.fd, 1);
+		w->stopping = true;
+		eventfd_write(w->order.fd, 1);
 		pthread_join(w->thread, NULL);
 	}
 	for (size_t i = 0; i < PLACES; i++)
 		udp_free(w->udp[i]);
 	limit_free(w->limit);
 	batch_free(w->batch);
-	if (w->stop.fd >= 0)
-		close(w->stop.fd);
+	if (w->order.fd >= 0)
+		close(w->order.fd);
 	loop_close(&w->loop);
 	free(w);
 }

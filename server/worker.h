@@ -27,6 +27,8 @@ int worker_new(struct worker **out, const struct worker_settings *settings);
 int worker_start(struct worker *w);
 /* Its UDP socket of a place's first address and port, borrowed. */
 int worker_fd(const struct worker *w, size_t place);
+/* From now on at this rate (not 0, and only where it began with one); from another thread. */
+void worker_rate(struct worker *w, uint32_t rate);
 /* Adds what it has counted so far, and what its sockets had no room for; from any thread. */
 void worker_counts(const struct worker *w, struct counts_sum *sum);
 /* Ends its thread and closes its sockets. NULL is fine. */

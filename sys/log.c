@@ -24,7 +24,7 @@ static const struct {
 
 /* The one state a process has for its log. */
 static enum log_target log_to = LOG_TARGET_STDERR;
-static enum log_level log_up_to = LOG_LEVEL_INFO;
+static _Atomic enum log_level log_up_to = LOG_LEVEL_INFO;
 
 void log_setup(const char *name, enum log_target target, enum log_level level)
 {
@@ -32,6 +32,11 @@ void log_setup(const char *name, enum log_target target, enum log_level level)
 	log_up_to = level;
 	if (target == LOG_TARGET_SYSLOG)
 		openlog(name, LOG_PID, LOG_DAEMON);
+}
+
+void log_up_to_level(enum log_level level)
+{
+	log_up_to = level;
 }
 
 int log_level_parse(const char *text)

@@ -15,6 +15,8 @@ enum log_target { LOG_TARGET_STDERR, LOG_TARGET_SYSLOG };
 
 /* name: the program's, borrowed for good. Before the first call: stderr, info. */
 void log_setup(const char *name, enum log_target target, enum log_level level);
+/* From any thread. */
+void log_up_to_level(enum log_level level);
 /* "error", "warn", "info", "debug" and "stderr", "syslog": the value, or -EINVAL. */
 int log_level_parse(const char *text);
 int log_target_parse(const char *text);

@@ -116,10 +116,10 @@ def change(flags):
 class Server:
     """A running stunway-server, ready; its log lines are kept as they come. Without a limit unless args name one."""
 
-    def __init__(self, *args, ready=True, **popen):
+    def __init__(self, *args, ready=True, rate=("--rate", "0"), **popen):
         self.lines = []
         self.news = threading.Condition()
-        self.process = subprocess.Popen([SERVER, "--rate", "0", *args], stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True, **popen)
+        self.process = subprocess.Popen([SERVER, *rate, *args], stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True, **popen)
         self.reader = threading.Thread(target=self.read, daemon=True)
         self.reader.start()
         if ready:
