@@ -395,7 +395,7 @@ int config_read_again(struct config *config, int argc, char **argv)
 
 static bool same_family(const struct config_family *a, const struct config_family *b)
 {
-	if (a->count != b->count || !endpoint_same_ip(&a->peer, &b->peer))
+	if (a->count != b->count)
 		return false;
 	for (size_t i = 0; i < a->count; i++)
 		if (!endpoint_same_ip(&a->addresses[i].public, &b->addresses[i].public) ||
@@ -415,8 +415,10 @@ const char *config_fixed(const struct config *a, const struct config *b, char bu
 		const char *option;
 		bool same;
 	} list[] = {
-		{ "--ipv4 or --peer-ipv4", same_family(&a->ipv4, &b->ipv4) },
-		{ "--ipv6 or --peer-ipv6", same_family(&a->ipv6, &b->ipv6) },
+		{ "--ipv4", same_family(&a->ipv4, &b->ipv4) },
+		{ "--ipv6", same_family(&a->ipv6, &b->ipv6) },
+		{ "--peer-ipv4", endpoint_same_ip(&a->ipv4.peer, &b->ipv4.peer) },
+		{ "--peer-ipv6", endpoint_same_ip(&a->ipv6.peer, &b->ipv6.peer) },
 		{ "--node-key-file", a->key_count == b->key_count },
 		{ "--ports", a->port_count == b->port_count && memcmp(a->ports, b->ports, sizeof(a->ports)) == 0 },
 		{ "--no-tcp", a->no_tcp == b->no_tcp },

@@ -239,9 +239,23 @@ static int workers_open(struct server *s)
 	return err;
 }
 
+static void metrics_read(void *arg, struct metrics_facts *out)
+{
+	const struct server *s = arg;
+
+	sum_counts(arg, &out->counts);
+	out->workers = s->config.workers;
+	for (size_t i = 0; i < s->place_count; i++) {
+		const struct place *p = &s->places[i];
+
+		if (p->peer)
+			out->peers[p->local[0][0].family == ENDPOINT_IPV6] = peer_alive(p->peer) ? METRICS_PEER_ALIVE : METRICS_PEER_SILENT;
+	}
+}
+
 static int metrics_open(struct server *s)
 {
-	const struct metrics_source source = { .sum = sum_counts, .arg = s, .workers = s->config.workers };
+	const struct metrics_source source = { .read = metrics_read, .arg = s };
 
 	return s->config.metrics.family == ENDPOINT_NONE ? 0 : metrics_new(&s->metrics, &s->loop, &s->config.metrics, &source);
 }
@@ -423,6 +437,13 @@ static void say(struct server *s)
 	s->place_count = config_places(c, s->places);
 	for (size_t i = 0; i < s->place_count; i++)
 		each_socket(s, &s->places[i], say_one);
+	for (size_t i = 0; i < 2; i++) {
+		const struct endpoint *peer = i ? &c->ipv6.peer : &c->ipv4.peer;
+
+		if (peer->family != ENDPOINT_NONE)
+			printf("would answer as one with the node at %s, %zu key%s\n", endpoint_ip_text(peer, text), c->key_count,
+				c->key_count > 1 ? "s" : "");
+	}
 	printf("would answer UDP in %u threads, ", c->workers);
 	if (c->rate > 0)
 		printf("at most %u times a second to one address\n", c->rate);

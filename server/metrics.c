@@ -61,13 +61,13 @@ static void compose(struct visitor *v, int status)
 {
 	const struct metrics_source *source = &v->metrics->source;
 	char text[METRICS_TEXT_MAX];
-	struct counts_sum sum = { 0 };
+	struct metrics_facts facts = { 0 };
 	size_t len;
 	int head;
 
 	if (status == 200) {
-		source->sum(source->arg, &sum);
-		len = metrics_text(&sum, source->workers, text);
+		source->read(source->arg, &facts);
+		len = metrics_text(&facts, text);
 	} else {
 		len = (size_t)snprintf(text, sizeof(text), "%d %s; there is GET /metrics\n", status, reason(status));
 	}

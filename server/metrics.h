@@ -21,11 +21,19 @@
 
 struct metrics;
 
-/* What there is to tell when somebody asks. */
-struct metrics_source {
-	void (*sum)(void *arg, struct counts_sum *out);
-	void *arg;
+enum metrics_peer { METRICS_NO_PEER, METRICS_PEER_SILENT, METRICS_PEER_ALIVE };
+
+/* What there is to tell. */
+struct metrics_facts {
+	struct counts_sum counts;
 	uint32_t workers;
+	enum metrics_peer peers[2]; /* the other node, over IPv4 and IPv6 */
+};
+
+/* Who tells it when somebody asks. */
+struct metrics_source {
+	void (*read)(void *arg, struct metrics_facts *out);
+	void *arg;
 };
 
 /* Listens. loop is borrowed until metrics_free. Negative errno, which has been logged. */
@@ -40,6 +48,6 @@ int metrics_tick(struct metrics *m, uint64_t now_ms);
 /* Of a request's first len bytes: 0 when it is not whole yet, else the status of its answer: 200, 400, 404, 405, 431 or 505. */
 int metrics_request(const char *bytes, size_t len);
 /* The exposition: every row of counts, and what the server is. Returns its length. */
-size_t metrics_text(const struct counts_sum *sum, uint32_t workers, char buf[METRICS_TEXT_MAX]);
+size_t metrics_text(const struct metrics_facts *facts, char buf[METRICS_TEXT_MAX]);
 
 #endif

@@ -106,14 +106,30 @@ static size_t put_row(char *buf, size_t max, enum count row, uint64_t value)
 	return n < 0 ? 0 : (size_t)n;
 }
 
-size_t metrics_text(const struct counts_sum *sum, uint32_t workers, char buf[METRICS_TEXT_MAX])
+/* Whether the other node answers: nothing is said of a family that has none. */
+static size_t put_peers(char *buf, size_t max, const enum metrics_peer peers[2])
+{
+	size_t used = 0;
+
+	if (peers[0] == METRICS_NO_PEER && peers[1] == METRICS_NO_PEER)
+		return 0;
+	used += (size_t)snprintf(buf, max, "# TYPE stunway_peer_alive gauge\n");
+	for (int i = 0; i < 2; i++)
+		if (peers[i] != METRICS_NO_PEER)
+			used += (size_t)snprintf(buf + used, max - used, "stunway_peer_alive{family=\"ipv%d\"} %d\n", i ? 6 : 4,
+				peers[i] == METRICS_PEER_ALIVE);
+	return used;
+}
+
+size_t metrics_text(const struct metrics_facts *facts, char buf[METRICS_TEXT_MAX])
 {
 	size_t used = (size_t)snprintf(buf, METRICS_TEXT_MAX,
 		"# TYPE stunway_build_info gauge\nstunway_build_info{version=\"%s\"} 1\n"
 		"# TYPE stunway_workers gauge\nstunway_workers %" PRIu32 "\n",
-		STUNWAY_VERSION, workers);
+		STUNWAY_VERSION, facts->workers);
 
+	used += put_peers(buf + used, METRICS_TEXT_MAX - used, facts->peers);
 	for (int row = 0; row < COUNT_KINDS; row++)
-		used += put_row(buf + used, METRICS_TEXT_MAX - used, (enum count)row, sum->of[row]);
+		used += put_row(buf + used, METRICS_TEXT_MAX - used, (enum count)row, facts->counts.of[row]);
 	return used;
 }

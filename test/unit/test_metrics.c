@@ -84,23 +84,27 @@ static void a_request_is_bounded(void **state)
 static void every_counter_is_told(void **state)
 {
 	static char text[METRICS_TEXT_MAX];
-	struct counts_sum sum;
+	struct metrics_facts facts = { .workers = 2, .peers = { METRICS_PEER_SILENT, METRICS_PEER_ALIVE } };
 	char want[128];
 	size_t len;
 
 	(void)state;
 	for (size_t i = 0; i < COUNT_KINDS; i++)
-		sum.of[i] = UINT64_MAX - i;
-	len = metrics_text(&sum, 2, text);
+		facts.counts.of[i] = UINT64_MAX - i;
+	len = metrics_text(&facts, text);
 	assert_int_equal(len, strlen(text));
 	assert_int_equal(text[len - 1], '\n');
 	assert_non_null(strstr(text, "\nstunway_answered_total 18446744073709551615\n"));
 	assert_non_null(strstr(text, "\n# TYPE stunway_tcp_slow_total counter\nstunway_tcp_slow_total "));
 	assert_non_null(strstr(text, "\nstunway_workers 2\n"));
+	assert_non_null(strstr(text, "\nstunway_peer_alive{family=\"ipv4\"} 0\nstunway_peer_alive{family=\"ipv6\"} 1\n"));
 	snprintf(want, sizeof(want), "stunway_build_info{version=\"%s\"} 1\n", STUNWAY_VERSION);
 	assert_non_null(strstr(text, want));
 	for (const char *line = text; *line; line = strchr(line, '\n') + 1)
 		assert_true(strncmp(line, "# TYPE stunway_", 15) == 0 || strncmp(line, "stunway_", 8) == 0);
+	facts.peers[0] = facts.peers[1] = METRICS_NO_PEER;
+	metrics_text(&facts, text);
+	assert_null(strstr(text, "peer_alive"));
 }
 
 int main(void)
