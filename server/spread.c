@@ -15,11 +15,11 @@
 #define IPV6_SOURCE (SKF_NET_OFF + 8)
 #define MIX	    0x9e3779b1u /* 2^32 divided by the golden ratio: consecutive addresses spread evenly (Knuth, 6.4) */
 
-#define LOAD(offset)   BPF_STMT(BPF_LD | BPF_W | BPF_ABS, (uint32_t)(offset))
+#define LOAD(offset)	  BPF_STMT(BPF_LD | BPF_W | BPF_ABS, (uint32_t)(offset))
 #define ALU(operation, k) BPF_STMT(BPF_ALU | (operation) | BPF_K, (k))
-#define TO_X	       BPF_STMT(BPF_MISC | BPF_TAX, 0)
-#define XOR_X	       BPF_STMT(BPF_ALU | BPF_XOR | BPF_X, 0)
-#define RETURN	       BPF_STMT(BPF_RET | BPF_A, 0)
+#define TO_X		  BPF_STMT(BPF_MISC | BPF_TAX, 0)
+#define XOR_X		  BPF_STMT(BPF_ALU | BPF_XOR | BPF_X, 0)
+#define RETURN		  BPF_STMT(BPF_RET | BPF_A, 0)
 
 int spread_share(int fd)
 {

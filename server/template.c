@@ -5,11 +5,11 @@
 
 #include "lib/stun.h"
 
-#define ID	      4 /* where the transaction id stands */
-#define VALUE	      (STUN_HEADER_LEN + 4) /* the value of the first attribute, the mapped address */
-#define BARE_LEN      STUN_HEADER_LEN
-#define CHANGE_LEN    (STUN_HEADER_LEN + 8)
-#define PORT_AND_IP   2 /* where they stand in such a value */
+#define ID	    4			  /* where the transaction id stands */
+#define VALUE	    (STUN_HEADER_LEN + 4) /* where the first attribute's value does, the mapped address */
+#define PORT_AND_IP 2			  /* where they stand in such a value */
+#define BARE_LEN    STUN_HEADER_LEN
+#define CHANGE_LEN  (STUN_HEADER_LEN + 8)
 
 /* The first 4 bytes of a Binding request that is nothing but a header; with CHANGE-REQUEST; and that attribute's. */
 static const uint8_t bare[4] = { 0, 1, 0, 0 }, with_change[4] = { 0, 1, 0, 8 }, change_request[4] = { 0, 3, 0, 4 };

@@ -538,7 +538,7 @@ class Limit(Case):
                 self.assertEqual(self.ask(s, self.TO, request())[0].type, SUCCESS)
         counts = server.counts()
         self.assertEqual(counts["rate-limited"], 0)
-        self.assertGreater(counts["answered"], 90000)  # the kernel may have dropped some
+        self.assertGreater(counts["answered"], 50000)  # where others need the CPU the kernel drops some
         self.assertLess(memory() - before, 128)
 
 
