@@ -437,13 +437,9 @@ static void say(struct server *s)
 	s->place_count = config_places(c, s->places);
 	for (size_t i = 0; i < s->place_count; i++)
 		each_socket(s, &s->places[i], say_one);
-	for (size_t i = 0; i < 2; i++) {
-		const struct endpoint *peer = i ? &c->ipv6.peer : &c->ipv4.peer;
-
-		if (peer->family != ENDPOINT_NONE)
-			printf("would answer as one with the node at %s, %zu key%s\n", endpoint_ip_text(peer, text), c->key_count,
-				c->key_count > 1 ? "s" : "");
-	}
+	for (size_t i = 0; i < s->place_count; i++)
+		if (s->places[i].peered)
+			printf("would be one of two nodes, the other is %s\n", endpoint_text(&s->places[i].site.origin[1][0], text));
 	printf("would answer UDP in %u threads, ", c->workers);
 	if (c->rate > 0)
 		printf("at most %u times a second to one address\n", c->rate);

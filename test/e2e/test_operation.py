@@ -87,6 +87,22 @@ class Operation(Case):
         server.reader.join()
         self.assertNotIn("counts", server.lines[-2])  # said at level info, which is no longer
 
+    def test_reload_of_a_node(self):
+        """SIGHUP works for a node that may no longer read its key; another peer and another number of keys wait for a restart"""
+        path = self.config("")
+        key = os.path.join(os.path.dirname(path), "node.key")
+        self.write(key, "0123456789abcdef")
+        os.chmod(key, 0o600)
+        node = f"[server]\nipv4 = 127.0.0.1\npeer-ipv4 = 127.0.0.2\nuser = nobody\nnode-key-file = {key}\n"
+        self.write(path, node)
+        self.assertIn("would be one of two nodes, the other is 127.0.0.2:3478\n", run_server("--check", "--config", path).stdout)
+        server = self.serve("--config", path)
+        server.process.send_signal(signal.SIGHUP)
+        server.line("configuration read again")
+        self.write(path, node.replace("127.0.0.2", "127.0.0.3") + f"node-key-file = {key}\n")
+        server.process.send_signal(signal.SIGHUP)
+        self.assertEqual(set(re.findall(r"--[a-z0-9-]+", server.line("only a restart"))), {"--peer-ipv4", "--node-key-file"})
+
     def status(self, task):
         with open(f"{task}/status", encoding="ascii") as file:
             return dict(line.rstrip("\n").split(":\t", 1) for line in file)
