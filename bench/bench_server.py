@@ -164,11 +164,11 @@ def ksoftirqd(core):
 
 
 def core_seconds(core):
-    """(idle, all) seconds of a core so far."""
+    """(idle, stolen, all) seconds of a core so far; stolen: the machine below ran somebody else."""
     with open("/proc/stat") as f:
         row = next(line for line in f if line.startswith(f"cpu{core} "))
     ticks = [int(t) for t in row.split()[1:9]]
-    return (ticks[3] + ticks[4]) / TCK, sum(ticks) / TCK
+    return (ticks[3] + ticks[4]) / TCK, ticks[7] / TCK, sum(ticks) / TCK
 
 
 def receive_drops(bed):
@@ -222,23 +222,39 @@ def cpu_per_answer(bed, servers):
                   f", lost {sum(r[2]['lost'] for r in runs[s.name])}")
 
 
-def no_loss(bed, server):
-    """Server and load go before whatever else runs on their cores (SCHED_RR), lest its time slices be taken for loss."""
-    for tid in os.listdir(f"/proc/{server.process.pid}/task"):
-        os.sched_setscheduler(int(tid), os.SCHED_RR, os.sched_param(1))
+LOSS_RUNS = 3
+
+
+def real_time(pid, yes):
+    """Before whatever else runs on its core, lest its time slices be taken for loss."""
+    for tid in os.listdir(f"/proc/{pid}/task"):
+        os.sched_setscheduler(int(tid), os.SCHED_RR if yes else os.SCHED_OTHER, os.sched_param(int(yes)))
+
+
+def loss_once(bed, server, kind):
+    """One second at 80 % of the capacity found just before: what is lost, and where the core's time went."""
+    rate = int(0.8 * measured(bed, server, kind, seconds=0.5, first=True)[1])
+    drops, core, ran = receive_drops(bed), core_seconds(SERVER_CORE), run_ns(server.process.pid)
+    done = measured(bed, server, kind, seconds=1, first=True, more=["--rate", str(rate)])[2]
+    idle, stolen, total = (b - a for a, b in zip(core, core_seconds(SERVER_CORE)))
+    ours = (run_ns(server.process.pid) - ran) / 1e9
+    others = max(0.0, 1 - (idle + stolen + ours) / total)
+    return (f"{rate / 1000:4.0f} k/s, asked {done['sent']}, lost {done['lost']}, of them at the socket {receive_drops(bed) - drops};"
+            f" busy {ours / total:.0%}, idle {idle / total:.0%}, others {others:.0%}, stolen {stolen / total:.0%}")
+
+
+def no_loss(bed, servers):
+    """Beside the floor: what the machine itself loses, by waking a core too late, is not the server's."""
     print("Loss at 80 % of the capacity measured just before, from 1000 addresses, 1 s each")
+    for s in servers:
+        real_time(s.process.pid, True)
     for kind, name in KINDS.items():
-        for _ in range(2):
-            rate = int(0.8 * measured(bed, server, kind, seconds=0.5, first=True)[1])
-            drops, core, ran = receive_drops(bed), core_seconds(SERVER_CORE), run_ns(server.process.pid)
-            done = measured(bed, server, kind, seconds=1, first=True, more=["--rate", str(rate)])[2]
-            idle, total = (b - a for a, b in zip(core, core_seconds(SERVER_CORE)))
-            ours = (run_ns(server.process.pid) - ran) / 1e9
-            others = max(0.0, 1 - (idle + ours) / total)
-            print(f"  {name:<15} {rate / 1000:4.0f} k/s, asked {done['sent']}, lost {done['lost']}, of them at the socket"
-                  f" {receive_drops(bed) - drops}; it was busy {ours / total:.0%}, others had {others:.0%} of the core")
-    for tid in os.listdir(f"/proc/{server.process.pid}/task"):
-        os.sched_setscheduler(int(tid), os.SCHED_OTHER, os.sched_param(0))
+        for _ in range(LOSS_RUNS):
+            for s in servers:
+                if kind in s.kinds:
+                    print(f"  {name:<15}{s.name:<16}{loss_once(bed, s, kind)}")
+    for s in servers:
+        real_time(s.process.pid, False)
 
 
 def workers(bed, one):
@@ -292,7 +308,7 @@ def main():
         for s in servers:
             s.start(bed)
         cpu_per_answer(bed, servers)
-        no_loss(bed, servers[1])
+        no_loss(bed, servers[:2])
         workers(bed, servers[1])
         start_and_memory(bed, servers[1])
     print("From datagram to answer, without sockets, limit included")
