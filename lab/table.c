@@ -248,11 +248,6 @@ size_t table_mapping_count(const struct table *t)
 	return t->mapping_count;
 }
 
-size_t table_session_count(const struct table *t)
-{
-	return t->session_count;
-}
-
 const struct mapping *table_next_mapping(const struct table *t, const struct mapping *m)
 {
 	const struct link *l = m ? m->live.next : t->live;

@@ -71,7 +71,6 @@ void table_expire(struct table *t, uint64_t now_ms);
 void table_clear(struct table *t);
 
 size_t table_mapping_count(const struct table *t);
-size_t table_session_count(const struct table *t);
 /* Walks the mappings, newest first: m = NULL begins, NULL ends. */
 const struct mapping *table_next_mapping(const struct table *t, const struct mapping *m);
 const struct session *mapping_next_session(const struct mapping *m, const struct session *s);
