@@ -59,12 +59,12 @@ static void send_from(const struct lan *l, uint32_t from_ip, const struct endpoi
 {
 	const struct endpoint from = endpoint_ipv4(from_ip, 0);
 	const int err = net_send(l->fd, bytes, len, to, &from, l->is.index);
-	char text[ENDPOINT_TEXT_MAX];
+	char text[ENDPOINT_TEXT_MAX], more[LOG_MORE_MAX];
 	uint64_t skipped;
 
 	if (err < 0 && log_allowed(&l->server->send_log, DROP_LOG_MS, clock_ms(), &skipped))
-		log_warn("NAT-PMP answer not sent to=%s lan=%s error=\"%s\" more=%llu", endpoint_text(to, text), l->is.name,
-			strerror(-err), (unsigned long long)skipped);
+		log_warn("NAT-PMP answer not sent to=%s lan=%s error=\"%s\"%s", endpoint_text(to, text), l->is.name,
+			strerror(-err), log_more(more, skipped));
 }
 
 static void reply(struct natpmp_server *s, const struct reply_to *to, const uint8_t *bytes, size_t len)
@@ -167,13 +167,13 @@ static bool wait_for_turn(struct natpmp_server *s, const struct reply_to *to, co
 
 static void count_drop(struct natpmp_server *s, uint64_t *counter, const char *why, const struct lan *l, const struct endpoint *from)
 {
-	char text[ENDPOINT_TEXT_MAX];
+	char text[ENDPOINT_TEXT_MAX], more[LOG_MORE_MAX];
 	uint64_t skipped;
 
 	++*counter;
 	if (log_allowed(&s->drop_log, DROP_LOG_MS, clock_ms(), &skipped))
-		log_debug("NAT-PMP datagram dropped reason=\"%s\" from=%s lan=%s more=%llu", why, endpoint_text(from, text), l->is.name,
-			(unsigned long long)skipped);
+		log_debug("NAT-PMP datagram dropped reason=\"%s\" from=%s lan=%s%s", why, endpoint_text(from, text), l->is.name,
+			log_more(more, skipped));
 }
 
 static void serve(struct natpmp_server *s, const struct lan *l, const struct reply_to *to, const uint8_t *bytes, size_t len)
