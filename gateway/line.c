@@ -25,7 +25,7 @@ struct line {
 	unsigned closing; /* timers that are not closed yet */
 	struct natcheck verdict;
 	bool said; /* to the log, what was */
-	enum nat_behavior said_mapping, said_filtering;
+	enum stunway_behavior said_mapping, said_filtering;
 	uint32_t public_ip;
 	uint64_t silent_since_ms; /* 0: a server answers */
 };
@@ -39,7 +39,7 @@ enum line_verdict line_verdict(const struct line *l)
 {
 	if (!l->checked)
 		return LINE_ASKING;
-	return l->verdict.mapping == NAT_UNKNOWN || l->verdict.mapping == NAT_ENDPOINT_INDEPENDENT ? LINE_SUITED : LINE_UNSUITED;
+	return l->verdict.mapping == STUNWAY_BEHAVIOR_UNKNOWN || l->verdict.mapping == STUNWAY_ENDPOINT_INDEPENDENT ? LINE_SUITED : LINE_UNSUITED;
 }
 
 uint32_t line_public_ip(const struct line *l)
@@ -62,7 +62,7 @@ static void log_verdict(const struct line *l)
 		log_warn("carrier's NAT %s: cannot tell whether holes work, the STUN server has no second address: "
 			 "name another --stun; mappings are tried",
 			name_of(l));
-	else if (v->mapping == NAT_UNKNOWN)
+	else if (v->mapping == STUNWAY_BEHAVIOR_UNKNOWN)
 		log_warn("carrier's NAT %s: no verdict, a STUN server fell silent; asked again in %u s, mappings are tried meanwhile",
 			name_of(l), CHECK_AGAIN_MS / 1000);
 	else if (line_verdict(l) == LINE_UNSUITED)
@@ -71,14 +71,14 @@ static void log_verdict(const struct line *l)
 			name_of(l), mapping);
 	else if (l->config.protocol == LEASE_TCP)
 		log_info("carrier's NAT TCP mapping=%s: holes work; whether strangers are let in cannot be asked over TCP", mapping);
-	else if (v->filtering == NAT_UNKNOWN)
+	else if (v->filtering == STUNWAY_BEHAVIOR_UNKNOWN)
 		log_info("carrier's NAT UDP mapping=%s filtering=unknown: the STUN server cannot test it", mapping);
-	else if (v->filtering == NAT_ENDPOINT_INDEPENDENT)
+	else if (v->filtering == STUNWAY_ENDPOINT_INDEPENDENT)
 		log_info("carrier's NAT UDP mapping=%s filtering=%s: strangers reach mapped ports", mapping, filtering);
 	else
 		log_warn("carrier's NAT UDP mapping=%s filtering=%s: mapped ports are true, but the carrier lets a stranger in only after "
 			 "the client has sent to that %s first",
-			mapping, filtering, v->filtering == NAT_ADDRESS_DEPENDENT ? "address" : "address and port");
+			mapping, filtering, v->filtering == STUNWAY_ADDRESS_DEPENDENT ? "address" : "address and port");
 }
 
 static void start_check(struct line *l);
@@ -101,7 +101,7 @@ static void check_later(struct line *l)
 {
 	if (line_verdict(l) == LINE_UNSUITED)
 		uv_timer_start(&l->check_timer, check_again, CHECK_HOPE_MS, 0);
-	else if (l->verdict.mapping == NAT_UNKNOWN && !l->verdict.alone)
+	else if (l->verdict.mapping == STUNWAY_BEHAVIOR_UNKNOWN && !l->verdict.alone)
 		uv_timer_start(&l->check_timer, check_again, CHECK_AGAIN_MS, 0);
 }
 
@@ -125,7 +125,7 @@ static void conclude(struct line *l)
  */
 static bool wants_second_look(struct line *l, const struct natcheck *verdict)
 {
-	const bool bad = verdict->mapping == NAT_ADDRESS_DEPENDENT || verdict->mapping == NAT_ADDRESS_AND_PORT_DEPENDENT;
+	const bool bad = verdict->mapping == STUNWAY_ADDRESS_DEPENDENT || verdict->mapping == STUNWAY_ADDRESS_AND_PORT_DEPENDENT;
 	const bool wants = bad && !l->looked_twice && (!l->checked || line_verdict(l) == LINE_SUITED);
 
 	l->looked_twice = wants;
@@ -170,7 +170,7 @@ static void start_check(struct line *l)
 
 static bool is_undecided(const struct line *l)
 {
-	return !l->checked || l->verdict.mapping == NAT_UNKNOWN;
+	return !l->checked || l->verdict.mapping == STUNWAY_BEHAVIOR_UNKNOWN;
 }
 
 static void learned(struct line *l)

@@ -23,13 +23,13 @@ static const struct {
 	[FILTER_PORT] = { 1, STUN_CHANGE_PORT },
 };
 
-const char *nat_behavior_text(enum nat_behavior b)
+const char *nat_behavior_text(enum stunway_behavior b)
 {
 	static const char *const texts[] = {
-		[NAT_UNKNOWN] = "unknown",
-		[NAT_ENDPOINT_INDEPENDENT] = "endpoint-independent",
-		[NAT_ADDRESS_DEPENDENT] = "address-dependent",
-		[NAT_ADDRESS_AND_PORT_DEPENDENT] = "address-and-port-dependent",
+		[STUNWAY_BEHAVIOR_UNKNOWN] = "unknown",
+		[STUNWAY_ENDPOINT_INDEPENDENT] = "endpoint-independent",
+		[STUNWAY_ADDRESS_DEPENDENT] = "address-dependent",
+		[STUNWAY_ADDRESS_AND_PORT_DEPENDENT] = "address-and-port-dependent",
 	};
 
 	return texts[b];
@@ -101,15 +101,15 @@ static bool has_other(const struct natcheck *c)
 	return c->other.family != ENDPOINT_NONE;
 }
 
-static enum nat_behavior mapping_verdict(const struct natcheck_question *q)
+static enum stunway_behavior mapping_verdict(const struct natcheck_question *q)
 {
 	if (q[MAP_PRIMARY].state != ANSWERED || q[MAP_OTHER].state != ANSWERED)
-		return NAT_UNKNOWN;
+		return STUNWAY_BEHAVIOR_UNKNOWN;
 	if (endpoint_equal(&q[MAP_PRIMARY].outer, &q[MAP_OTHER].outer))
-		return NAT_ENDPOINT_INDEPENDENT;
+		return STUNWAY_ENDPOINT_INDEPENDENT;
 	if (q[MAP_PORT].state == ANSWERED && !endpoint_equal(&q[MAP_PRIMARY].outer, &q[MAP_PORT].outer))
-		return NAT_ADDRESS_AND_PORT_DEPENDENT;
-	return NAT_ADDRESS_DEPENDENT;
+		return STUNWAY_ADDRESS_AND_PORT_DEPENDENT;
+	return STUNWAY_ADDRESS_DEPENDENT;
 }
 
 /* The server's own second address answers both halves; another server only the mapping's. */
@@ -178,17 +178,17 @@ static void after_silence(struct natcheck *c, enum question which, uint64_t now_
  * Silence says "filtered" only of an other address that is known to live: it answered
  * the mapping slot's plain question.
  */
-static enum nat_behavior filtering_verdict(const struct natcheck *c)
+static enum stunway_behavior filtering_verdict(const struct natcheck *c)
 {
 	const struct natcheck_question *q = c->questions;
 
 	if (q[FILTER_BOTH].state == ANSWERED)
-		return NAT_ENDPOINT_INDEPENDENT;
+		return STUNWAY_ENDPOINT_INDEPENDENT;
 	if (q[FILTER_BOTH].state != SILENT || q[MAP_OTHER].state != ANSWERED || !endpoint_equal(&q[MAP_OTHER].to, &c->other))
-		return NAT_UNKNOWN;
+		return STUNWAY_BEHAVIOR_UNKNOWN;
 	if (q[FILTER_PORT].state == QUIET)
-		return NAT_UNKNOWN;
-	return q[FILTER_PORT].state == ANSWERED ? NAT_ADDRESS_DEPENDENT : NAT_ADDRESS_AND_PORT_DEPENDENT;
+		return STUNWAY_BEHAVIOR_UNKNOWN;
+	return q[FILTER_PORT].state == ANSWERED ? STUNWAY_ADDRESS_DEPENDENT : STUNWAY_ADDRESS_AND_PORT_DEPENDENT;
 }
 
 static size_t write_question(struct natcheck *c, enum question which)
@@ -261,7 +261,7 @@ static void answered(struct natcheck *c, enum question which, const struct stun_
 		learn_other(c, m);
 	if (which == MAP_PRIMARY)
 		after_map_primary(c, now_ms);
-	if (mapping_verdict(c->questions) == NAT_ENDPOINT_INDEPENDENT)
+	if (mapping_verdict(c->questions) == STUNWAY_ENDPOINT_INDEPENDENT)
 		c->questions[MAP_PORT].state = QUIET; /* it tells only the other two apart */
 	if (which == FILTER_PRIMARY) {
 		c->rtt_ms = transaction_rtt_ms(&q->transaction, now_ms);

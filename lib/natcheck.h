@@ -25,17 +25,12 @@
 #ifndef LIB_NATCHECK_H
 #define LIB_NATCHECK_H
 
+#include <stunway/stunway.h>
+
 #include "lib/transaction.h"
 
-enum nat_behavior {
-	NAT_UNKNOWN,
-	NAT_ENDPOINT_INDEPENDENT,
-	NAT_ADDRESS_DEPENDENT,
-	NAT_ADDRESS_AND_PORT_DEPENDENT,
-};
-
 /* "endpoint-independent", …, "unknown". */
-const char *nat_behavior_text(enum nat_behavior b);
+const char *nat_behavior_text(enum stunway_behavior b);
 
 #define NATCHECK_SERVERS   4
 #define NATCHECK_QUESTIONS 6
@@ -47,8 +42,8 @@ struct natcheck_question {
 };
 
 struct natcheck {
-	enum nat_behavior mapping;   /* meaningful once mapping_known */
-	enum nat_behavior filtering; /* meaningful once done: silence takes its time */
+	enum stunway_behavior mapping;   /* meaningful once mapping_known */
+	enum stunway_behavior filtering; /* meaningful once done: silence takes its time */
 	bool mapping_known, done;
 	bool alone; /* no second address to ask: neither can be known */
 

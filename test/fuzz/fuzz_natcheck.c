@@ -62,7 +62,7 @@ static void drain(struct play *p)
 	holds(natcheck_wake_ms(&p->check) > p->now_ms);
 	p->done = action == NATCHECK_DONE;
 	holds(p->done == p->check.done);
-	holds(p->check.filtering != NAT_ENDPOINT_INDEPENDENT || p->changed_came);
+	holds(p->check.filtering != STUNWAY_ENDPOINT_INDEPENDENT || p->changed_came);
 	nat_behavior_text(p->check.mapping);
 }
 

@@ -10,9 +10,9 @@
 #include "lib/natcheck.h"
 #include "test/sim/sim.h"
 
-#define EI  NAT_ENDPOINT_INDEPENDENT
-#define AD  NAT_ADDRESS_DEPENDENT
-#define APD NAT_ADDRESS_AND_PORT_DEPENDENT
+#define EI  STUNWAY_ENDPOINT_INDEPENDENT
+#define AD  STUNWAY_ADDRESS_DEPENDENT
+#define APD STUNWAY_ADDRESS_AND_PORT_DEPENDENT
 
 #define RTT_MS 60
 
@@ -25,13 +25,13 @@ struct binding {
 };
 
 struct nat {
-	enum nat_behavior mapping, filtering;
+	enum stunway_behavior mapping, filtering;
 	struct binding bindings[16];
 	size_t count;
 };
 
 /* What the behavior looks at in an endpoint. */
-static struct endpoint seen(enum nat_behavior b, const struct endpoint *e)
+static struct endpoint seen(enum stunway_behavior b, const struct endpoint *e)
 {
 	struct endpoint s = *e;
 
@@ -181,7 +181,7 @@ static void send_out(struct world *w, const struct natcheck_step *q)
 }
 
 /* count servers at 192.0.2.1, .11, .21 …, the second address of each at .2, .12, .22. */
-static void world_new(struct world *w, enum nat_behavior mapping, enum nat_behavior filtering, size_t count)
+static void world_new(struct world *w, enum stunway_behavior mapping, enum stunway_behavior filtering, size_t count)
 {
 	*w = (struct world){ .nat = { .mapping = mapping, .filtering = filtering }, .count = count };
 	w->sim.now_ms = 500000;
@@ -233,7 +233,7 @@ static void each_nat_of_rfc4787_is_told_rfc5780_section_4(void **state)
 	for (unsigned mapping = EI; mapping <= APD; mapping++) {
 		for (unsigned filtering = EI; filtering <= APD; filtering++) {
 			for (unsigned classic = 0; classic < 2; classic++) {
-				world_new(&w, (enum nat_behavior)mapping, (enum nat_behavior)filtering, 1);
+				world_new(&w, (enum stunway_behavior)mapping, (enum stunway_behavior)filtering, 1);
 				w.servers[0].mood = classic ? CLASSIC : GOOD;
 				world_run(&w, false);
 				assert_int_equal(w.check.mapping, mapping);
@@ -251,7 +251,7 @@ static void the_mapping_is_known_after_two_round_trips_whatever_the_filter_keeps
 	(void)state;
 	sim_seed(2);
 	for (unsigned mapping = EI; mapping <= APD; mapping++) {
-		world_new(&w, (enum nat_behavior)mapping, APD, 1);
+		world_new(&w, (enum stunway_behavior)mapping, APD, 1);
 		world_run(&w, false);
 		assert_int_equal(w.check.mapping, mapping);
 		assert_int_equal(w.mapped_ms - w.began_ms, 2 * RTT_MS);
@@ -270,13 +270,13 @@ static void a_fifth_of_all_packets_lost_makes_few_verdicts_unknown_and_hardly_on
 			struct world w;
 
 			sim_seed(seed * 100 + n);
-			world_new(&w, (enum nat_behavior)(EI + n / 3), (enum nat_behavior)(EI + n % 3), 2);
+			world_new(&w, (enum stunway_behavior)(EI + n / 3), (enum stunway_behavior)(EI + n % 3), 2);
 			w.sim.loss = 20;
 			world_run(&w, false);
 			total += 2;
-			unknown += (w.check.mapping == NAT_UNKNOWN) + (w.check.filtering == NAT_UNKNOWN);
-			wrong += w.check.mapping != NAT_UNKNOWN && w.check.mapping != w.nat.mapping;
-			wrong += w.check.filtering != NAT_UNKNOWN && w.check.filtering != w.nat.filtering;
+			unknown += (w.check.mapping == STUNWAY_BEHAVIOR_UNKNOWN) + (w.check.filtering == STUNWAY_BEHAVIOR_UNKNOWN);
+			wrong += w.check.mapping != STUNWAY_BEHAVIOR_UNKNOWN && w.check.mapping != w.nat.mapping;
+			wrong += w.check.filtering != STUNWAY_BEHAVIOR_UNKNOWN && w.check.filtering != w.nat.filtering;
 		}
 	}
 	assert_true(unknown < total * 3 / 100);
@@ -290,10 +290,10 @@ static void over_tcp_the_mapping_is_told_and_filtering_is_not_asked(void **state
 	(void)state;
 	sim_seed(1);
 	for (unsigned mapping = EI; mapping <= APD; mapping++) {
-		world_new(&w, (enum nat_behavior)mapping, APD, 1);
+		world_new(&w, (enum stunway_behavior)mapping, APD, 1);
 		world_run(&w, true);
 		assert_int_equal(w.check.mapping, mapping);
-		assert_int_equal(w.check.filtering, NAT_UNKNOWN);
+		assert_int_equal(w.check.filtering, STUNWAY_BEHAVIOR_UNKNOWN);
 		assert_int_equal(w.slot_sent[1], 0);
 		assert_int_equal(w.sent, 3); /* each once */
 	}
@@ -311,8 +311,8 @@ static void one_server_with_one_address_knows_nothing(void **state)
 		w.servers[0].mood = moods[i];
 		world_run(&w, false);
 		assert_true(w.check.alone);
-		assert_int_equal(w.check.mapping, NAT_UNKNOWN);
-		assert_int_equal(w.check.filtering, NAT_UNKNOWN);
+		assert_int_equal(w.check.mapping, STUNWAY_BEHAVIOR_UNKNOWN);
+		assert_int_equal(w.check.filtering, STUNWAY_BEHAVIOR_UNKNOWN);
 	}
 }
 
@@ -324,13 +324,13 @@ static void a_second_server_tells_the_mapping(void **state)
 	sim_seed(1);
 	for (int stream = 0; stream < 2; stream++) {
 		for (unsigned mapping = EI; mapping <= APD; mapping++) {
-			world_new(&w, (enum nat_behavior)mapping, APD, 2);
+			world_new(&w, (enum stunway_behavior)mapping, APD, 2);
 			w.servers[0].mood = w.servers[1].mood = ONE_ADDRESS;
 			world_run(&w, stream);
 			assert_false(w.check.alone);
 			assert_int_equal(w.check.mapping == EI, mapping == EI);
-			assert_int_not_equal(w.check.mapping, NAT_UNKNOWN);
-			assert_int_equal(w.check.filtering, NAT_UNKNOWN);
+			assert_int_not_equal(w.check.mapping, STUNWAY_BEHAVIOR_UNKNOWN);
+			assert_int_equal(w.check.filtering, STUNWAY_BEHAVIOR_UNKNOWN);
 		}
 	}
 }
@@ -346,7 +346,7 @@ static void a_dead_server_hands_over_to_the_next(void **state)
 		w.servers[0].mood = w.servers[1].mood = DEAD;
 		world_run(&w, stream);
 		assert_int_equal(w.check.mapping, EI);
-		assert_int_equal(w.check.filtering, stream ? NAT_UNKNOWN : AD);
+		assert_int_equal(w.check.filtering, stream ? STUNWAY_BEHAVIOR_UNKNOWN : AD);
 	}
 }
 
@@ -364,7 +364,7 @@ static void any_two_living_servers_tell_the_mapping(void **state)
 			for (unsigned i = 0; i < 4; i++)
 				w.servers[i].mood = alive >> i & 1 ? ONE_ADDRESS : DEAD;
 			world_run(&w, stream);
-			assert_int_equal(w.check.mapping, two ? EI : NAT_UNKNOWN);
+			assert_int_equal(w.check.mapping, two ? EI : STUNWAY_BEHAVIOR_UNKNOWN);
 		}
 	}
 }
@@ -380,8 +380,8 @@ static void without_any_answer_nothing_is_known(void **state)
 			world_new(&w, EI, EI, count);
 			w.servers[0].mood = w.servers[1].mood = w.servers[2].mood = w.servers[3].mood = DEAD;
 			world_run(&w, stream);
-			assert_int_equal(w.check.mapping, NAT_UNKNOWN);
-			assert_int_equal(w.check.filtering, NAT_UNKNOWN);
+			assert_int_equal(w.check.mapping, STUNWAY_BEHAVIOR_UNKNOWN);
+			assert_int_equal(w.check.filtering, STUNWAY_BEHAVIOR_UNKNOWN);
 		}
 	}
 }
@@ -396,7 +396,7 @@ static void a_refused_change_request_is_no_silence(void **state)
 	w.servers[0].mood = REFUSING;
 	world_run(&w, false);
 	assert_int_equal(w.check.mapping, EI);
-	assert_int_equal(w.check.filtering, NAT_UNKNOWN);
+	assert_int_equal(w.check.filtering, STUNWAY_BEHAVIOR_UNKNOWN);
 }
 
 static void a_server_that_answers_change_request_from_the_same_address_leaves_filtering_unknown(void **state)
@@ -409,7 +409,7 @@ static void a_server_that_answers_change_request_from_the_same_address_leaves_fi
 	w.servers[0].mood = DEAF;
 	world_run(&w, false);
 	assert_int_equal(w.check.mapping, EI);
-	assert_int_equal(w.check.filtering, NAT_UNKNOWN);
+	assert_int_equal(w.check.filtering, STUNWAY_BEHAVIOR_UNKNOWN);
 }
 
 /* Its "changed port" is the port that was asked: the answer passes any filter. */
@@ -420,11 +420,11 @@ static void a_server_with_two_addresses_and_one_port_cannot_tell_the_port_s_filt
 	(void)state;
 	sim_seed(1);
 	for (unsigned filtering = EI; filtering <= APD; filtering++) {
-		world_new(&w, EI, (enum nat_behavior)filtering, 1);
+		world_new(&w, EI, (enum stunway_behavior)filtering, 1);
 		w.servers[0].other.port = w.servers[0].first.port;
 		world_run(&w, false);
 		assert_int_equal(w.check.mapping, EI);
-		assert_int_equal(w.check.filtering, filtering == EI ? EI : NAT_UNKNOWN);
+		assert_int_equal(w.check.filtering, filtering == EI ? EI : STUNWAY_BEHAVIOR_UNKNOWN);
 	}
 }
 
@@ -439,8 +439,8 @@ static void an_other_address_where_nobody_lives_does_not_make_a_nat_restricted(v
 		world_new(&w, EI, EI, count);
 		w.servers[0].mood = FALSE_OTHER;
 		world_run(&w, false);
-		assert_int_equal(w.check.mapping, count == 1 ? NAT_UNKNOWN : EI); /* the second server tells */
-		assert_int_equal(w.check.filtering, NAT_UNKNOWN);
+		assert_int_equal(w.check.mapping, count == 1 ? STUNWAY_BEHAVIOR_UNKNOWN : EI); /* the second server tells */
+		assert_int_equal(w.check.filtering, STUNWAY_BEHAVIOR_UNKNOWN);
 	}
 }
 
@@ -456,7 +456,7 @@ static void what_one_server_was_silent_to_is_not_held_against_the_next(void **st
 	w.cut[1] = w.servers[1].first; /* … but not the filtering */
 	world_run(&w, false);
 	assert_int_equal(w.check.mapping, EI);
-	assert_int_equal(w.check.filtering, NAT_UNKNOWN);
+	assert_int_equal(w.check.filtering, STUNWAY_BEHAVIOR_UNKNOWN);
 }
 
 /* Both addresses of one server are configured: slot 1 wrote to the first before it asked the second to change to it. */
@@ -467,7 +467,7 @@ static void a_filter_that_was_opened_is_not_tested(void **state)
 	(void)state;
 	sim_seed(1);
 	for (unsigned filtering = AD; filtering <= APD; filtering++) {
-		world_new(&w, EI, (enum nat_behavior)filtering, 2);
+		world_new(&w, EI, (enum stunway_behavior)filtering, 2);
 		w.servers[1].first = w.servers[0].other;
 		w.servers[1].first.port = w.servers[0].first.port;
 		w.cut[0] = w.servers[0].first;
@@ -496,7 +496,7 @@ static void a_connection_that_breaks_goes_on_with_the_next_server(void **state)
 	assert_true(endpoint_equal(&step.to, &servers[1]));
 	natcheck_break(&w.check, &servers[1], 1030);
 	assert_int_equal(natcheck_step(&w.check, 1030, &step), NATCHECK_DONE);
-	assert_int_equal(w.check.mapping, NAT_UNKNOWN);
+	assert_int_equal(w.check.mapping, STUNWAY_BEHAVIOR_UNKNOWN);
 }
 
 static void what_is_no_answer_is_ignored(void **state)
@@ -614,13 +614,13 @@ static void a_send_that_fails_hard_is_no_silence(void **state)
 	}
 	assert_int_equal(action, NATCHECK_DONE);
 	assert_int_equal(w.check.mapping, EI);
-	assert_int_equal(w.check.filtering, NAT_UNKNOWN);
+	assert_int_equal(w.check.filtering, STUNWAY_BEHAVIOR_UNKNOWN);
 }
 
 static void every_behavior_has_a_text(void **state)
 {
 	(void)state;
-	assert_string_equal(nat_behavior_text(NAT_UNKNOWN), "unknown");
+	assert_string_equal(nat_behavior_text(STUNWAY_BEHAVIOR_UNKNOWN), "unknown");
 	assert_string_equal(nat_behavior_text(EI), "endpoint-independent");
 	assert_string_equal(nat_behavior_text(AD), "address-dependent");
 	assert_string_equal(nat_behavior_text(APD), "address-and-port-dependent");
