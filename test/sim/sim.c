@@ -40,11 +40,14 @@ void sim_put(struct sim *s, uint64_t delay_ms, unsigned slot, const struct endpo
 {
 	struct sim_packet *p = &s->packets[s->count];
 
-	if (s->count == sizeof(s->packets) / sizeof(s->packets[0]) || len > sizeof(p->bytes) || sim_lost(s))
+	if (s->count == SIM_PACKETS || len > sizeof(p->bytes) || sim_lost(s))
 		return;
-	*p = (struct sim_packet){ .at_ms = s->now_ms + delay_ms, .slot = slot, .from = *from, .len = len };
+	p->at_ms = s->now_ms + delay_ms;
+	p->slot = slot;
+	p->from = *from;
+	p->len = len;
 	memcpy(p->bytes, bytes, len);
-	s->count++;
+	s->due[s->count++] = p->at_ms << 24 | (s->turn++ & 0xffffffu);
 }
 
 static size_t first_due(const struct sim *s)
@@ -52,7 +55,7 @@ static size_t first_due(const struct sim *s)
 	size_t first = 0;
 
 	for (size_t i = 1; i < s->count; i++)
-		if (s->packets[i].at_ms < s->packets[first].at_ms)
+		if (s->due[i] < s->due[first])
 			first = i;
 	return first;
 }
@@ -70,6 +73,7 @@ bool sim_take(struct sim *s, struct sim_packet *out)
 		return false;
 	*out = s->packets[i];
 	s->packets[i] = s->packets[--s->count];
+	s->due[i] = s->due[s->count];
 	return true;
 }
 

@@ -11,6 +11,8 @@
 
 #include "lib/stun.h"
 
+#define SIM_PACKETS 512 /* on their way at once */
+
 struct sim_packet {
 	uint64_t at_ms;
 	unsigned slot;
@@ -22,8 +24,10 @@ struct sim_packet {
 struct sim {
 	uint64_t now_ms;
 	unsigned loss; /* percent, of each packet */
-	struct sim_packet packets[64];
+	struct sim_packet packets[SIM_PACKETS];
+	uint64_t due[SIM_PACKETS]; /* of each: its time, then its turn, so that one does not overtake another by chance */
 	size_t count;
+	uint32_t turn;
 };
 
 /* One chance for the whole program: struct hole_config's random has no argument. */

@@ -1,0 +1,108 @@
+/* SPDX-License-Identifier: MIT */
+#include "lib/evidence.h"
+
+#include <stddef.h>
+
+/* A line at its best still loses a packet now and then, and none that answers at all loses more than two of three. */
+static const struct {
+	double loss, weight;
+} lines[] = {
+	{ .001, .30 }, { .01, .14 }, { .02, .10 }, { .05, .10 }, { .10, .08 }, { .15, .06 }, { .20, .06 },
+	{ .25, .05 }, { .30, .05 }, { .40, .03 }, { .50, .02 }, { .60, .01 },
+};
+
+/* The hand-over between a server's addresses: inside one host, or between two. */
+static const struct {
+	double loss, weight;
+} handovers[] = {
+	{ 0, .88 }, { .1, .03 }, { .3, .02 }, { .5, .02 }, { 1, .05 },
+};
+
+enum { LINES = sizeof(lines) / sizeof(lines[0]), HANDOVERS = sizeof(handovers) / sizeof(handovers[0]) };
+
+static double power(double x, unsigned n)
+{
+	double result = 1;
+
+	for (; n; n >>= 1, x *= x)
+		if (n & 1)
+			result *= x;
+	return result;
+}
+
+static double likelihood(struct tally t, double heard)
+{
+	return power(heard, t.heard) * power(1 - heard, (unsigned)(t.asked - t.heard));
+}
+
+/* The average of a quantity over all that line and hand-over may be. */
+static double average(const struct evidence *e, double (*of)(double loss, double heard, double changed, unsigned n), unsigned n)
+{
+	double sum = 0, all = 0;
+
+	for (size_t i = 0; i < LINES; i++) {
+		const double heard = (1 - lines[i].loss) * (1 - lines[i].loss);
+		const double plain = lines[i].weight * likelihood(e->plain, heard);
+
+		for (size_t j = 0; j < HANDOVERS; j++) {
+			const double changed = heard * (1 - handovers[j].loss);
+			const double weight = plain * handovers[j].weight * likelihood(e->witness, changed);
+
+			if (e->trusted && changed == 0)
+				continue;
+			all += weight;
+			sum += weight * of(lines[i].loss, heard, changed, n);
+		}
+	}
+	return all > 0 ? sum / all : 1;
+}
+
+static double all_plain_lost(double loss, double heard, double changed, unsigned n)
+{
+	(void)loss, (void)changed;
+	return power(1 - heard, n);
+}
+
+static double all_changed_lost(double loss, double heard, double changed, unsigned n)
+{
+	(void)loss, (void)heard;
+	return power(1 - changed, n);
+}
+
+static double never_changed(double loss, double heard, double changed, unsigned n)
+{
+	(void)loss, (void)heard, (void)n;
+	return changed == 0;
+}
+
+static double its_loss(double loss, double heard, double changed, unsigned n)
+{
+	(void)heard, (void)changed, (void)n;
+	return loss;
+}
+
+double evidence_fluke_plain(const struct evidence *e, unsigned n)
+{
+	return average(e, all_plain_lost, n);
+}
+
+double evidence_fluke_changed(const struct evidence *e, unsigned n)
+{
+	return average(e, all_changed_lost, n);
+}
+
+double evidence_no_change(const struct evidence *e)
+{
+	return average(e, never_changed, 0);
+}
+
+double evidence_loss(const struct evidence *e)
+{
+	return average(e, its_loss, 0);
+}
+
+/* One line in a hundred is slower than a second, one in 2,500 than five. */
+double evidence_slower(uint32_t than_ms)
+{
+	return than_ms <= 100 ? 1 : 1e4 / ((double)than_ms * than_ms);
+}
