@@ -10,7 +10,9 @@
 #define GAP_SLOW_MS  1000 /* of a question asked for long */
 #define PATIENCE     24	  /* attempts, before the gaps grow */
 
-#define SAMPLE_GAP_MS  15
+/* Of the samples, by the round trip: the longer, the more it varies, and samples must not overtake each other. */
+#define SAMPLE_GAP_MIN_MS 15
+#define SAMPLE_GAP_MAX_MS 60
 
 #define REFUSALS 3 /* answers that refuse, until a question is not asked again */
 
@@ -126,12 +128,15 @@ static uint32_t patience_ms(const struct discovery *d)
 	return d->host_rtt_ms ? 3 * d->host_rtt_ms + 100 : 0;
 }
 
+static uint32_t clamp(uint32_t x, uint32_t min, uint32_t max)
+{
+	return x < min ? min : x > max ? max : x;
+}
+
 static uint32_t gap_ms(const struct discovery *d, unsigned sent)
 {
-	uint32_t gap = GAP_FIRST_MS;
+	uint32_t gap = d->heard ? clamp(d->rtt_max_ms / 2, GAP_MIN_MS, GAP_MAX_MS) : GAP_FIRST_MS;
 
-	if (d->heard)
-		gap = d->rtt_max_ms / 2 < GAP_MIN_MS ? GAP_MIN_MS : d->rtt_max_ms / 2 > GAP_MAX_MS ? GAP_MAX_MS : d->rtt_max_ms / 2;
 	for (; sent > PATIENCE && gap < GAP_SLOW_MS; sent -= 4)
 		gap += gap / 2;
 	return gap;
@@ -417,7 +422,7 @@ static enum inquiry_action send_due(struct discovery *d, uint32_t now, struct in
 	if (sample_is_wanted(d) && d->sample_next_ms <= now) {
 		const size_t i = d->samples_sent++;
 
-		d->sample_next_ms = now + SAMPLE_GAP_MS;
+		d->sample_next_ms = now + clamp(d->rtt_max_ms / 6, SAMPLE_GAP_MIN_MS, SAMPLE_GAP_MAX_MS);
 		*step = (struct inquiry_step){ DISCOVERY_SAMPLE + (unsigned)i, d->config.server, d->message,
 			write_question(d, attempt_new(d, (uint8_t)(QUESTIONS + i), now), 0) };
 		return INQUIRY_SEND;

@@ -149,7 +149,7 @@ static void serve(struct sim_nat *n, struct sim *s, const struct sim_packet *p)
 	if (stun_get(&m, STUN_CHANGE_REQUEST, &change) < 0)
 		change.u32 = 0;
 	const struct endpoint from = across(n, p->from, change.u32);
-	if (!lets_in(n, b, &from))
+	if (!lets_in(n, b, &from) || (change.u32 && sim_below(100) < n->handover_loss))
 		return;
 	carry(n, s, b->slot, &from, answer, sim_answer(answer, p->bytes, p->len, &b->outer, &other));
 }

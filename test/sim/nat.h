@@ -40,6 +40,7 @@ struct sim_nat {
 	unsigned duplicates; /* percent */
 	struct endpoint a, b; /* the server's addresses, both with the first port */
 	uint16_t second_port;
+	unsigned handover_loss; /* percent: of the answers that are to come from elsewhere */
 
 	/* private */
 	struct sim_binding bindings[SIM_NAT_BINDINGS];
