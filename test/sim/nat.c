@@ -131,27 +131,44 @@ static struct endpoint across(const struct sim_nat *n, struct endpoint e, uint32
 	const bool is_a = endpoint_same_ip(&e, &n->a), is_first = e.port == n->a.port;
 	struct endpoint to = is_a == !(change & STUN_CHANGE_IP) ? n->a : n->b;
 
+	if (!is_a && !endpoint_same_ip(&e, &n->b))
+		return e; /* somebody else, who changes nothing */
 	to.port = is_first == !(change & STUN_CHANGE_PORT) ? n->a.port : n->second_port;
 	return to;
+}
+
+/* The server's answer, and whence it comes; 0 for none. */
+static size_t answer(const struct sim_nat *n, const struct sim_packet *p, const struct endpoint *outer, struct endpoint *from, uint8_t buf[256])
+{
+	const struct endpoint other = n->other.family ? n->other : across(n, p->from, STUN_CHANGE_IP | STUN_CHANGE_PORT);
+	struct stun_message m;
+	struct stun_value change = { .u32 = 0 };
+
+	if (stun_decode(&m, p->bytes, p->len) < 0)
+		abort(); /* what the machines under test send always decodes */
+	if (stun_get(&m, STUN_CHANGE_REQUEST, &change) < 0 || n->ignores_change)
+		change.u32 = 0;
+	*from = p->from;
+	if (n->code || (change.u32 && n->change_code))
+		return sim_refusal(buf, p->bytes, p->len, n->code ? n->code : n->change_code);
+	*from = across(n, p->from, change.u32);
+	if (change.u32 && sim_below(100) < n->handover_loss)
+		return 0;
+	if (n->b_dead && (endpoint_same_ip(from, &n->b) || endpoint_same_ip(&p->from, &n->b)))
+		return 0;
+	return sim_answer(buf, p->bytes, p->len, outer, n->alone ? NULL : &other);
 }
 
 /* A request has reached the NAT: mapped, answered, filtered. */
 static void serve(struct sim_nat *n, struct sim *s, const struct sim_packet *p)
 {
 	const struct sim_binding *b = nat_out(n, p->slot & ~UP, &p->from);
-	const struct endpoint other = across(n, p->from, STUN_CHANGE_IP | STUN_CHANGE_PORT);
-	struct stun_message m;
-	struct stun_value change = { .u32 = 0 };
-	uint8_t answer[256];
+	struct endpoint from;
+	uint8_t bytes[256];
+	const size_t len = answer(n, p, &b->outer, &from, bytes);
 
-	if (stun_decode(&m, p->bytes, p->len) < 0)
-		abort(); /* what the machines under test send always decodes */
-	if (stun_get(&m, STUN_CHANGE_REQUEST, &change) < 0)
-		change.u32 = 0;
-	const struct endpoint from = across(n, p->from, change.u32);
-	if (!lets_in(n, b, &from) || (change.u32 && sim_below(100) < n->handover_loss))
-		return;
-	carry(n, s, b->slot, &from, answer, sim_answer(answer, p->bytes, p->len, &b->outer, &other));
+	if (len && lets_in(n, b, &from))
+		carry(n, s, b->slot, &from, bytes, len);
 }
 
 bool sim_nat_take(struct sim_nat *n, struct sim *s, struct sim_packet *out)

@@ -41,6 +41,12 @@ struct sim_nat {
 	struct endpoint a, b; /* the server's addresses, both with the first port */
 	uint16_t second_port;
 	unsigned handover_loss; /* percent: of the answers that are to come from elsewhere */
+	struct endpoint other;	/* what it says its other address is; family NONE: the truth */
+	bool alone;		/* it says nothing of another address */
+	bool b_dead;		/* nobody answers at its second address */
+	bool ignores_change;	/* answers CHANGE-REQUEST from where it was asked */
+	uint16_t code;		/* refuses all with this error */
+	uint16_t change_code;	/* refuses CHANGE-REQUEST with this error */
 
 	/* private */
 	struct sim_binding bindings[SIM_NAT_BINDINGS];
