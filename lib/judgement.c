@@ -120,9 +120,10 @@ struct belief {
 static struct belief filtering_belief(const struct discovery *d, const struct evidence *e)
 {
 	const struct state *both = &d->questions[FILTER_BOTH], *port = &d->questions[FILTER_PORT];
-	/* The silence of an address is evidence only when it is known to live. */
-	const unsigned n_both = d->questions[MAP_OTHER].heard && !both->refused ? both->ripe.asked : 0;
-	const unsigned n_port = has_other_port(d) && !port->refused ? port->ripe.asked : 0;
+	/* The silence of an address is evidence only when it is known to live, and when the server would answer from there. */
+	const bool willing = !(d->notes & DISCOVERY_NO_CHANGE);
+	const unsigned n_both = willing && d->questions[MAP_OTHER].heard ? both->ripe.asked : 0;
+	const unsigned n_port = willing && has_other_port(d) ? port->ripe.asked : 0;
 	struct belief b = { 1, 1, 1 };
 
 	if (both->heard)
