@@ -270,6 +270,13 @@ static void refused(struct discovery *d, enum question which, const struct stun_
 	}
 }
 
+static bool is_plain(const struct stun_message *m)
+{
+	struct stun_value xored;
+
+	return stun_get(m, STUN_XOR_MAPPED_ADDRESS, &xored) < 0;
+}
+
 static bool is_alg(const struct stun_message *m)
 {
 	struct stun_value mapped, xored;
@@ -364,6 +371,7 @@ bool discovery_receive(struct discovery *d, unsigned slot, const struct endpoint
 	}
 	if (!q->heard) {
 		q->outer = outer;
+		q->plain = is_plain(&m);
 		q->from = *from;
 	}
 	if (!early)

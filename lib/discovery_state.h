@@ -31,6 +31,7 @@ struct state {
 	uint32_t next_ms;
 	struct tally ripe;	/* attempts old enough to have been answered */
 	struct endpoint outer;	/* what the answer says */
+	bool plain;		/* it says so in MAPPED-ADDRESS alone, which gateways rewrite */
 	struct endpoint from;	/* who gave it, where that remains to be judged */
 };
 

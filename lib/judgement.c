@@ -39,7 +39,7 @@ static enum stunway_behavior mapping_of(const struct discovery *d)
 	return STUNWAY_BEHAVIOR_UNKNOWN;
 }
 
-/* Whether there is no translation. An answer that names a private address as ours, across the Internet, was tampered with. */
+/* Whether there is no translation. A MAPPED-ADDRESS that is a private address of ours, across the Internet, was tampered with. */
 static bool is_open(const struct discovery *d)
 {
 	return endpoint_equal(&d->local, &d->questions[MAP_PRIMARY].outer);
@@ -47,7 +47,7 @@ static bool is_open(const struct discovery *d)
 
 static bool is_tampered(const struct discovery *d)
 {
-	return is_open(d) && endpoint_is_local(&d->local) && !endpoint_is_local(&d->config.server);
+	return is_open(d) && d->questions[MAP_PRIMARY].plain && endpoint_is_local(&d->local) && !endpoint_is_local(&d->config.server);
 }
 
 /* Whether enough is known of a test that stayed silent: nothing but a filter explains it. */
