@@ -206,16 +206,20 @@ static void an_other_address_where_nobody_lives_is_no_filter(void **state)
 
 static void a_server_that_never_answers_from_elsewhere_is_no_filter(void **state)
 {
-	struct world deaf = world(EI, EI), refusing = world(EI, EI), ignoring = world(EI, EI);
+	static const enum stunway_behavior kinds[] = { EI, AD, APD };
 
 	(void)state;
-	deaf.nat.handover_loss = 100;
-	is_unknown(&deaf, DISCOVERY_NO_CHANGE);
-	assert_int_equal(deaf.v.mapping, EI);
-	refusing.nat.change_code = 420;
-	is_unknown(&refusing, DISCOVERY_NO_CHANGE);
-	ignoring.nat.ignores_change = true;
-	is_unknown(&ignoring, DISCOVERY_NO_CHANGE);
+	for (int f = 0; f < 3; f++) {
+		struct world deaf = world(EI, kinds[f]), refusing = world(EI, kinds[f]), ignoring = world(EI, kinds[f]);
+
+		deaf.nat.handover_loss = 100;
+		is_unknown(&deaf, DISCOVERY_NO_CHANGE);
+		assert_int_equal(deaf.v.mapping, EI);
+		refusing.nat.change_code = 420;
+		is_unknown(&refusing, DISCOVERY_NO_CHANGE);
+		ignoring.nat.ignores_change = true;
+		is_unknown(&ignoring, DISCOVERY_NO_CHANGE);
+	}
 }
 
 static void a_server_that_refuses_is_an_error_and_is_asked_seldom(void **state)
