@@ -47,8 +47,8 @@ enum lifetime_reason {
 	LIFETIME_OK,
 	LIFETIME_LONGER,	/* than max_s: every mapping lived */
 	LIFETIME_NO_ANSWER,	/* the server does not answer plain questions */
-	LIFETIME_REFUSED,	/* it refuses RESPONSE-PORT with an error: `code`, by RFC 8489 420 */
-	LIFETIME_IGNORED,	/* it does not know RESPONSE-PORT: answers to the port that asked */
+	LIFETIME_REFUSED,	/* it answers with an error: `code`; 420 where it does not know RESPONSE-PORT */
+	LIFETIME_IGNORED,	/* it passes RESPONSE-PORT over, and answers to the port that asked */
 	LIFETIME_NEVER_ARRIVED, /* plain questions are answered, those with RESPONSE-PORT nowhere */
 	LIFETIME_POOL,		/* too few slots share an outer address */
 	LIFETIME_UNSTEADY,	/* too much was lost, or the outer address changed, or lifetimes contradict each other */
