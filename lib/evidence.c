@@ -91,6 +91,13 @@ double evidence_fluke_changed(const struct evidence *e, unsigned n)
 	return average(e, all_changed_lost, n);
 }
 
+bool evidence_tells(unsigned n, struct tally control)
+{
+	const struct evidence e = { .plain = control };
+
+	return control.heard > 0 && control.heard <= control.asked && evidence_fluke_plain(&e, n) < 1e-4;
+}
+
 double evidence_no_change(const struct evidence *e)
 {
 	return average(e, never_changed, 0);

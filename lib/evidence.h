@@ -26,6 +26,8 @@ struct evidence {
 /* What every one of n more questions of a kind being unanswered is worth: the chance of it when nothing but loss is in their way. */
 double evidence_fluke_plain(const struct evidence *e, unsigned n);
 double evidence_fluke_changed(const struct evidence *e, unsigned n);
+/* Whether that is no accident: n questions unanswered, beside a control that was answered so often. */
+bool evidence_tells(unsigned n, struct tally control);
 /* That the server does not answer from elsewhere, though it says it could. */
 double evidence_no_change(const struct evidence *e);
 /* The share of packets lost each way, as far as can be told. */

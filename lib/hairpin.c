@@ -3,7 +3,7 @@
 
 #include <stdlib.h>
 
-#include "lib/silence.h"
+#include "lib/evidence.h"
 #include "lib/transaction.h"
 
 static const struct transaction_timing plain_timing = { .rto_ms = 500, .rc = 5, .rm = 4 };
@@ -200,7 +200,7 @@ static bool control_heard(struct hairpin *h, const struct stun_message *m, uint6
 		h->heard++;
 		if (now_ms - c->sent_ms > h->rtt_ms)
 			h->rtt_ms = now_ms - c->sent_ms < WAIT_MAX_MS ? (uint32_t)(now_ms - c->sent_ms) : WAIT_MAX_MS;
-		if (!h->told && silence_tells((h->turns - 1) * HAIRPIN_SLOTS, h->turns, h->heard)) {
+		if (!h->told && evidence_tells((h->turns - 1) * HAIRPIN_SLOTS, (struct tally){ (uint16_t)h->turns, (uint16_t)h->heard })) {
 			h->told = true;
 			h->to_send = 0;
 			h->next_ms = now_ms + (h->rtt_ms < WAIT_MIN_MS / 2 ? WAIT_MIN_MS :

@@ -11,7 +11,7 @@
  * expects what comes from there (behind a NAT that maps endpoint-dependently it may still
  * keep it out: there nothing is looped back that could be used). Where nothing arrives,
  * plain questions to the server, asked at the same time, tell whether loss explains it
- * (lib/silence.h).
+ * (lib/evidence.h).
  *
  * Ask for it only on request: a packet from a host's outer address to itself looks like a
  * LAND attack to some firewalls.

@@ -3,7 +3,7 @@
 
 #include <stdlib.h>
 
-#include "lib/silence.h"
+#include "lib/evidence.h"
 #include "lib/transaction.h"
 
 /* The asker and the witness are kept alive by plain questions, and asked for their outer endpoints so. */
@@ -474,7 +474,8 @@ static void witness_heard(struct lifetime *l, unsigned number, uint64_t now_ms)
 		if (r->state != RUNG_TESTING || r->dead || number < r->witness_first)
 			continue;
 		r->witness_heard++;
-		r->dead = silence_tells(r->attempts.sent, l->control.sent - r->witness_first, r->witness_heard);
+		r->dead = evidence_tells(r->attempts.sent,
+			(struct tally){ (uint16_t)(l->control.sent - r->witness_first), (uint16_t)r->witness_heard });
 		r->until_ms = now_ms + patience_ms(l, OPENING_MIN_MS, OPENING_MAX_MS + 1000);
 	}
 }

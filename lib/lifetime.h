@@ -7,7 +7,7 @@
  *	ASKER       ──→ server "answer to the WITNESS's outer port", at the same time: a mapping kept alive
  *
  * An answer at X proves its mapping alive. Silence is weighed against the witness: had the
- * mapping lived, would chance have given all the answers to the witness (lib/silence.h)?
+ * mapping lived, would chance have given all the answers to the witness (lib/evidence.h)?
  * Where both are silent, nothing is decided.
  *
  * Two passes, each a ladder of idle slots side by side, so that the whole takes about twice
