@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* SPDX-License-Identifier: MIT */
 /* cleanup - local owners clean themselves: CLEANUP(close_fd) int fd = -1; */
 #ifndef SYS_CLEANUP_H
 #define SYS_CLEANUP_H

@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* SPDX-License-Identifier: MIT */
 /*
  * clock - time since boot. Milliseconds, suspended time included, are the only time that leases and holes know.
  * Beside it the wall clock, for what is compared with somebody else's.

@@ -1,19 +1,12 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * net - sockets: endpoints to sockaddr and back, opening, and the ancillary data
- * that says which address a datagram was sent to and which one answers it.
+ * net - sockets: opening them, and the ancillary data that says which address a
+ * datagram was sent to and which one answers it.
  */
 #ifndef SYS_NET_H
 #define SYS_NET_H
 
-#include <netinet/in.h>
-#include <sys/socket.h>
-
-#include "lib/endpoint.h"
-
-/* Returns the length of the sockaddr written. */
-socklen_t net_sockaddr(struct sockaddr_storage *out, const struct endpoint *e);
-struct endpoint net_endpoint(const struct sockaddr_storage *from);
+#include "sys/sockaddr.h"
 
 enum net_flags {
 	NET_REUSE = 1,	 /* SO_REUSEADDR */
