@@ -116,6 +116,20 @@ void json_number(struct json *j, const char *key, double value)
 	put(j, text, len);
 }
 
+void json_endpoint(struct json *j, const char *key, const struct endpoint *e)
+{
+	char text[ENDPOINT_TEXT_MAX];
+
+	if (e->family == ENDPOINT_NONE) {
+		json_null(j, key);
+		return;
+	}
+	json_open(j, key);
+	json_text(j, "address", endpoint_ip_text(e, text));
+	json_number(j, "port", e->port);
+	json_close(j);
+}
+
 size_t json_end(struct json *j)
 {
 	put_text(j, "}");

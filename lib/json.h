@@ -8,8 +8,7 @@
 #ifndef LIB_JSON_H
 #define LIB_JSON_H
 
-#include <stdbool.h>
-#include <stddef.h>
+#include "lib/endpoint.h"
 
 struct json {
 	char *text;
@@ -26,6 +25,8 @@ void json_bool(struct json *j, const char *key, bool value);
 void json_null(struct json *j, const char *key);
 /* 0 and above, to six decimals, in any locale. */
 void json_number(struct json *j, const char *key, double value);
+/* {"address":"203.0.113.9","port":40001}, or null for none. */
+void json_endpoint(struct json *j, const char *key, const struct endpoint *e);
 /* The length of the whole object, a NUL behind it; 0 when it did not fit. */
 size_t json_end(struct json *j);
 

@@ -96,7 +96,7 @@ struct stunway_nat_info {
 
 /* What to ask, and how. server must be set; everything else may be 0. Borrowed during the call. */
 struct stunway_nat_options {
-	const char *server;	      /* a host's name or address literal, without port; IPv6 without brackets */
+	const char *server;	      /* a host's name or address literal, without port, at most 255 bytes; IPv6 without brackets */
 	uint16_t port;		      /* host order; 0: 3478 */
 	int ip_version;		      /* 4 or 6; 0: IPv4, or IPv6 where the server or this machine has no IPv4 */
 	const struct sockaddr *local; /* sockaddr_in or sockaddr_in6 to ask from; its address may be the wildcard, its port 0. NULL: any */
@@ -119,10 +119,12 @@ struct stunway_nat_options {
  */
 STUNWAY_API int stunway_nat_info(struct stunway_nat_info *out, const struct stunway_nat_options *options);
 
+#define STUNWAY_JSON_MAX 4096
+
 /*
  * The same without pointers to structs, for other languages. local: an address literal,
- * NULL or "" for any. Writes one JSON object and a final NUL into out, of size bytes (2048
- * are always enough):
+ * NULL or "" for any. Writes one JSON object and a final NUL into out, of size bytes
+ * (STUNWAY_JSON_MAX are always enough):
  *
  *	{"type":"FullCone","external":{"address":"203.0.113.9","port":40001},"local":{…},"info":"",
  *	 "port_mode":"","mapping":"endpoint-independent","filtering":"endpoint-independent",
