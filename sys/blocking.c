@@ -45,13 +45,13 @@ static int check(struct inquest *q)
 	return 0;
 }
 
-static void event(const struct inquest *q, const char *format, const char *a, const char *b)
+static void event_resolved(const struct inquest *q, const struct endpoint *e)
 {
-	char text[512];
+	char text[SERVER_MAX + ENDPOINT_TEXT_MAX + 8], address[ENDPOINT_TEXT_MAX];
 
 	if (!q->options->event)
 		return;
-	snprintf(text, sizeof(text), format, a, b);
+	snprintf(text, sizeof(text), "%s is %s", q->options->server, endpoint_text(e, address));
 	q->options->event(q->options->user, text);
 }
 
@@ -79,7 +79,7 @@ static int find_server(struct inquest *q, struct stunway_nat_info *out)
 	const struct stunway_nat_options *o = q->options;
 	const enum endpoint_family family = o->local ? q->local.family : (enum endpoint_family)o->ip_version;
 	struct endpoint list[RESOLVE_MAX];
-	char nobody[RESOLVE_WHY_MAX], why[RUNNER_WHY_MAX] = "", text[ENDPOINT_TEXT_MAX];
+	char nobody[RESOLVE_WHY_MAX], why[RUNNER_WHY_MAX] = "";
 	const int count = resolve(list, o->server, o->port ? o->port : STUN_PORT, family, q->timeout_ms, nobody);
 
 	if (count < 0)
@@ -90,7 +90,7 @@ static int find_server(struct inquest *q, struct stunway_nat_info *out)
 		return 1;
 	}
 	for (int i = 0; i < count; i++)
-		event(q, "%s is %s", o->server, endpoint_text(&list[i], text));
+		event_resolved(q, &list[i]);
 	if (route(q, list, count, ENDPOINT_IPV4, why) || route(q, list, count, ENDPOINT_IPV6, why))
 		return 0;
 	info_of_fault(out, &q->server, "%s", why);

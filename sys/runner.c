@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "sys/runner.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <poll.h>
 #include <stdarg.h>
@@ -25,8 +26,9 @@
 struct run {
 	const struct runner *set;
 	struct endpoint local[RUNNER_SLOTS];
-	/* Slot i's socket is pollfds[i]; the last is the TCP connection to the server. -1: none. */
-	struct pollfd pollfds[RUNNER_SLOTS + 1];
+	/* The first is the TCP connection to the server, slot i's socket is that at i + 1. -1: none. */
+	struct pollfd pollfds[1 + RUNNER_SLOTS];
+	nfds_t used; /* up to the highest slot opened: poll(2) refuses more than the descriptors allowed */
 	uint64_t started_ms;
 	uint64_t knock_ms; /* when the connection was begun, 0: not yet */
 	bool answered, sent;
@@ -36,7 +38,12 @@ struct run {
 
 static struct pollfd *knock_of(struct run *r)
 {
-	return &r->pollfds[RUNNER_SLOTS];
+	return &r->pollfds[0];
+}
+
+static struct pollfd *socket_at(struct run *r, unsigned slot)
+{
+	return &r->pollfds[1 + slot];
 }
 
 __attribute__((format(printf, 2, 3))) static void event(const struct run *r, const char *format, ...)
@@ -129,7 +136,9 @@ static int slot_open(struct run *r, unsigned slot)
 		err = local_of(fd, &r->local[slot]);
 	if (err < 0)
 		return err;
-	r->pollfds[slot] = (struct pollfd){ .fd = fd, .events = POLLIN };
+	*socket_at(r, slot) = (struct pollfd){ .fd = fd, .events = POLLIN };
+	if (r->used < slot + 2)
+		r->used = slot + 2;
 	fd = -1; /* handed over */
 	r->set->inquiry->bound(r->set->machine, slot, &r->local[slot]);
 	return 0;
@@ -179,7 +188,7 @@ static bool errors_read(struct run *r, unsigned slot)
 		struct iovec iov = { bytes, sizeof(bytes) };
 		struct msghdr msg = { .msg_iov = &iov, .msg_iovlen = 1, .msg_control = control, .msg_controllen = sizeof(control) };
 
-		if (recvmsg(r->pollfds[slot].fd, &msg, MSG_ERRQUEUE) < 0)
+		if (recvmsg(socket_at(r, slot)->fd, &msg, MSG_ERRQUEUE) < 0)
 			break;
 		for (struct cmsghdr *c = CMSG_FIRSTHDR(&msg); c; c = CMSG_NXTHDR(&msg, c))
 			if ((c->cmsg_level == IPPROTO_IP && c->cmsg_type == IP_RECVERR) ||
@@ -191,7 +200,7 @@ static bool errors_read(struct run *r, unsigned slot)
 
 static int send_from(struct run *r, const struct inquiry_step *s)
 {
-	const int fd = r->pollfds[s->slot].fd;
+	const int fd = socket_at(r, s->slot)->fd;
 	struct sockaddr_storage addr;
 	const socklen_t len = net_sockaddr(&addr, &s->to);
 	int err;
@@ -225,14 +234,14 @@ static bool hopeless(struct run *r, const struct inquiry_step *s, int err)
 static int obey(struct run *r, const struct inquiry_step *s, char why[RUNNER_WHY_MAX])
 {
 	char from[ENDPOINT_TEXT_MAX], to[ENDPOINT_TEXT_MAX];
-	struct pollfd *p = &r->pollfds[s->slot];
-	int err = p->fd < 0 ? slot_open(r, s->slot) : 0;
+	int err = socket_at(r, s->slot)->fd < 0 ? slot_open(r, s->slot) : 0;
 
 	if (err < 0) {
 		struct endpoint local = r->set->local;
 
 		local.port = s->slot > 0 ? 0 : local.port;
-		snprintf(why, RUNNER_WHY_MAX, "cannot ask from %s: %s", endpoint_text(&local, from), strerror(-err));
+		snprintf(why, RUNNER_WHY_MAX, "cannot ask from %s: %s",
+			local.port ? endpoint_text(&local, from) : endpoint_ip_text(&local, from), strerror(-err));
 		return r->answered ? 0 : err; /* short of sockets later on: one sample less */
 	}
 	endpoint_text(&r->local[s->slot], from);
@@ -256,7 +265,7 @@ static void receive(struct run *r, unsigned slot)
 	for (unsigned i = 0; i < TURN_MAX; i++) {
 		struct sockaddr_storage addr = { 0 };
 		socklen_t len = sizeof(addr);
-		const ssize_t n = recvfrom(r->pollfds[slot].fd, bytes, sizeof(bytes), MSG_TRUNC, (struct sockaddr *)&addr, &len);
+		const ssize_t n = recvfrom(socket_at(r, slot)->fd, bytes, sizeof(bytes), MSG_TRUNC, (struct sockaddr *)&addr, &len);
 		const struct endpoint from = net_endpoint(&addr);
 		bool answer;
 
@@ -341,12 +350,12 @@ static void wait(struct run *r)
 
 	if (wants_to_knock(r) && now_ms >= r->started_ms + SILENCE_MS)
 		knock(r);
-	if (poll(r->pollfds, RUNNER_SLOTS + 1, sleep_ms(r, now_ms)) <= 0)
+	if (poll(r->pollfds, r->used, sleep_ms(r, now_ms)) <= 0)
 		return;
-	for (unsigned i = 0; i < RUNNER_SLOTS; i++) {
-		if (r->pollfds[i].revents & POLLERR)
+	for (unsigned i = 0; i + 1 < r->used; i++) {
+		if (socket_at(r, i)->revents & POLLERR)
 			errors_read(r, i);
-		if (r->pollfds[i].revents)
+		if (socket_at(r, i)->revents)
 			receive(r, i);
 	}
 	if (knock_of(r)->fd >= 0 && knock_of(r)->revents)
@@ -366,6 +375,7 @@ static int turn(struct run *r, char why[RUNNER_WHY_MAX])
 		case INQUIRY_WAIT:
 			return 0;
 		case INQUIRY_SEND:
+			assert(s.slot < RUNNER_SLOTS);
 			err = obey(r, &s, why);
 			if (err < 0)
 				return err;
@@ -384,6 +394,7 @@ int runner_run(const struct runner *settings, char why[RUNNER_WHY_MAX])
 	}
 	r->set = settings;
 	r->started_ms = clock_ms();
+	r->used = 1;
 	for (size_t i = 0; i <= RUNNER_SLOTS; i++)
 		r->pollfds[i].fd = -1;
 	while ((err = turn(r, why)) == 0) {
@@ -393,8 +404,7 @@ int runner_run(const struct runner *settings, char why[RUNNER_WHY_MAX])
 			break;
 		}
 	}
-	knock_end(r);
-	for (size_t i = 0; i < RUNNER_SLOTS; i++)
+	for (size_t i = 0; i < r->used; i++)
 		close_fd(&r->pollfds[i].fd);
 	free(r);
 	return err < 0 ? err : 0;

@@ -361,6 +361,64 @@ class NoVerdict(Case):
             get(("127.0.0.1", 0))
 
 
+class Alone(Case):
+    """In a network namespace of its own, whose line can be cut."""
+
+    SERVER6 = f"{SERVER} --ipv6 2001:db8::1 --ipv6 2001:db8::2 --log-level warn & trap 'kill %1' EXIT; sleep 0.5"
+    LINE6 = "ip addr add 2001:db8::1/128 dev lo; ip addr add 2001:db8::2/128 dev lo"
+
+    def verdict(self, probe, *before):
+        """What the probe says after some commands of the shell."""
+        script = "\n".join(["ip link set lo up", *before, f"{PROBE} --json {probe} || :"])
+        r = subprocess.run(["unshare", "-nm", "bash", "-ec", script], capture_output=True, text=True, timeout=WAIT, check=False)
+        self.assertEqual((r.returncode, r.stderr), (0, ""))
+        return json.loads(r.stdout)
+
+    def file(self, text):
+        """A file to put in the place of one below /etc."""
+        file = tempfile.NamedTemporaryFile("w", encoding="ascii")
+        self.addCleanup(file.close)
+        file.write(text)
+        file.flush()
+        return file.name
+
+    def test_no_route(self):
+        """without a route to the server that is what it says, at once"""
+        v = self.verdict("198.51.100.1")
+        self.assertEqual((v["type"], v["info"]), ("Error", "no way to 198.51.100.1: Network is unreachable"))
+
+    def test_firewall(self):
+        """a firewall of this host that refuses to send is an Error, not Blocked"""
+        v = self.verdict("127.0.0.1", "nft 'add table inet t; add chain inet t o { type filter hook output priority 0; };"
+                         " add rule inet t o udp dport 3478 drop'")
+        self.assertEqual(v["type"], "Error")
+        self.assertRegex(v["info"], r"^cannot send from 127\.0\.0\.1:\d+ to 127\.0\.0\.1:3478: Operation not permitted$")
+
+    def test_silent_resolver(self):
+        """a name server that does not answer costs the timeout, no more"""
+        began = time.monotonic()
+        v = self.verdict("-t 1 stun.example.org", "ip link add v0 type veth peer name v1", "ip link set v0 up", "ip link set v1 up",
+                         "ip addr add 192.0.2.1/24 dev v0", "mount --bind " + self.file("nameserver 192.0.2.53\n") + " /etc/resolv.conf")
+        self.assertLess(time.monotonic() - began, 5)
+        self.assertEqual((v["type"], v["info"]),
+                         ("Error", "cannot resolve 'stun.example.org': no answer from the name server in 1.0 s"))
+
+    def test_ipv6(self):
+        """IPv6, also over TCP, and without -4 or -6 where there is no way by IPv4"""
+        v = self.verdict("--tcp [2001:db8::1]:3479", self.LINE6, self.SERVER6)
+        self.assertEqual((v["type"], v["server"], v["tcp_mapping"]), ("OpenInternet", "[2001:db8::1]:3479", "endpoint-independent"))
+        hosts = "mount --bind " + self.file("198.51.100.1 both.example\n2001:db8::1 both.example\n") + " /etc/hosts"
+        v = self.verdict("both.example", hosts, self.LINE6, self.SERVER6)
+        self.assertEqual((v["type"], v["server"]), ("OpenInternet", "[2001:db8::1]:3478"))
+        v = self.verdict("-4 both.example", hosts)
+        self.assertEqual((v["type"], v["info"]), ("Error", "no way to 198.51.100.1: Network is unreachable"))
+
+    def test_few_descriptors(self):
+        """with fewer descriptors than sockets wanted there are fewer samples, not another type"""
+        v = self.verdict("-p 2001:db8::1", self.LINE6, self.SERVER6, "ulimit -n 12")
+        self.assertEqual(v["type"], "OpenInternet")
+
+
 class Usage(Case):
     def test_wrong(self):
         """a wrong value is named, with what would be right, and exits 2"""
