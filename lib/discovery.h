@@ -66,7 +66,7 @@ struct discovery_verdict {
 	struct endpoint local; /* of the mapping slot */
 	struct endpoint other; /* the server's b2; family NONE: none */
 	uint32_t rtt_ms;       /* shortest round trip seen, 0: none */
-	double loss;	       /* of packets, each way, estimated */
+	double loss;	       /* share of plain questions without an answer, 0 to 1 */
 	unsigned notes;	       /* of enum discovery_note */
 	uint16_t code;	       /* STUN error, with DISCOVERY_REFUSED */
 };

@@ -3,12 +3,12 @@
 
 #include <stddef.h>
 
-/* A line at its best still loses a packet now and then, and none that answers at all loses more than two of three. */
+/* A line at its best still loses a packet now and then; the worst are those that die while they are asked. */
 static const struct {
 	double loss, weight;
 } lines[] = {
 	{ .001, .30 }, { .01, .14 }, { .02, .10 }, { .05, .10 }, { .10, .08 }, { .15, .06 }, { .20, .06 },
-	{ .25, .05 }, { .30, .05 }, { .40, .03 }, { .50, .02 }, { .60, .01 },
+	{ .25, .05 }, { .30, .05 }, { .40, .03 }, { .50, .02 }, { .60, .01 }, { .80, .005 }, { .95, .005 },
 };
 
 /* The hand-over between a server's addresses: inside one host, or between two. */
@@ -36,7 +36,7 @@ static double likelihood(struct tally t, double heard)
 }
 
 /* The average of a quantity over all that line and hand-over may be. */
-static double average(const struct evidence *e, double (*of)(double loss, double heard, double changed, unsigned n), unsigned n)
+static double average(const struct evidence *e, double (*of)(double heard, double changed, unsigned n), unsigned n)
 {
 	double sum = 0, all = 0;
 
@@ -51,34 +51,28 @@ static double average(const struct evidence *e, double (*of)(double loss, double
 			if (e->trusted && changed == 0)
 				continue;
 			all += weight;
-			sum += weight * of(lines[i].loss, heard, changed, n);
+			sum += weight * of(heard, changed, n);
 		}
 	}
 	return all > 0 ? sum / all : 1;
 }
 
-static double all_plain_lost(double loss, double heard, double changed, unsigned n)
+static double all_plain_lost(double heard, double changed, unsigned n)
 {
-	(void)loss, (void)changed;
+	(void)changed;
 	return power(1 - heard, n);
 }
 
-static double all_changed_lost(double loss, double heard, double changed, unsigned n)
+static double all_changed_lost(double heard, double changed, unsigned n)
 {
-	(void)loss, (void)heard;
+	(void)heard;
 	return power(1 - changed, n);
 }
 
-static double never_changed(double loss, double heard, double changed, unsigned n)
+static double never_changed(double heard, double changed, unsigned n)
 {
-	(void)loss, (void)heard, (void)n;
+	(void)heard, (void)n;
 	return changed == 0;
-}
-
-static double its_loss(double loss, double heard, double changed, unsigned n)
-{
-	(void)heard, (void)changed, (void)n;
-	return loss;
 }
 
 double evidence_fluke_plain(const struct evidence *e, unsigned n)
@@ -101,11 +95,6 @@ bool evidence_tells(unsigned n, struct tally control)
 double evidence_no_change(const struct evidence *e)
 {
 	return average(e, never_changed, 0);
-}
-
-double evidence_loss(const struct evidence *e)
-{
-	return average(e, its_loss, 0);
 }
 
 /* One line in forty is slower than a second, one in 5,000 than five. */

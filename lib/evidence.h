@@ -30,8 +30,6 @@ double evidence_fluke_changed(const struct evidence *e, unsigned n);
 bool evidence_tells(unsigned n, struct tally control);
 /* That the server does not answer from elsewhere, though it says it could. */
 double evidence_no_change(const struct evidence *e);
-/* The share of packets lost each way, as far as can be told. */
-double evidence_loss(const struct evidence *e);
 
 /* That the round trip is longer than this, before any was measured. */
 double evidence_slower(uint32_t than_ms);

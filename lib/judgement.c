@@ -2,7 +2,7 @@
 #include "lib/discovery_state.h"
 
 #define FLUKE	  1e-5 /* silence that is less probable than this is no accident */
-#define FLUKE_BLOCKED 1e-3
+#define FLUKE_BLOCKED 1e-2
 #define CONFIDENT 0.9	 /* less is Unknown */
 #define CERTAIN	  0.9999 /* nothing that comes over a network is surer */
 
@@ -120,10 +120,10 @@ struct belief {
 static struct belief filtering_belief(const struct discovery *d, const struct evidence *e)
 {
 	const struct state *both = &d->questions[FILTER_BOTH], *port = &d->questions[FILTER_PORT];
-	/* The silence of an address is evidence only when it is known to live, and when the server would answer from there. */
+	/* The silence of an address or port is evidence only when it is known to live, and when the server would answer from there. */
 	const bool willing = !(d->notes & DISCOVERY_NO_CHANGE);
 	const unsigned n_both = willing && d->questions[MAP_OTHER].heard ? both->ripe.asked : 0;
-	const unsigned n_port = willing && has_other_port(d) ? port->ripe.asked : 0;
+	const unsigned n_port = willing && has_other_port(d) && (d->questions[MAP_PORT].heard || d->questions[MAP_OTHER].heard) ? port->ripe.asked : 0;
 	struct belief b = { 1, 1, 1 };
 
 	if (both->heard)
@@ -211,8 +211,10 @@ void discovery_verdict(const struct discovery *d, uint64_t now_ms, struct discov
 	const struct belief b = filtering_belief(d, &e);
 	const struct state *primary = &d->questions[MAP_PRIMARY];
 	struct discovery_verdict v = { .type = STUNWAY_UNKNOWN, .local = d->local, .other = d->other, .rtt_ms = d->rtt_min_ms,
-		.loss = evidence_loss(&e), .notes = d->notes, .code = d->code };
+		.notes = d->notes, .code = d->code };
 
+	if (e.plain.asked)
+		v.loss = 1 - (double)e.plain.heard / e.plain.asked;
 	if (!d->heard) {
 		judge_silence(d, (uint32_t)(now_ms - d->start_ms), &v);
 	} else if (primary->refused) {

@@ -87,7 +87,7 @@ struct stunway_nat_info {
 	struct sockaddr_storage local;	  /* the same socket's own; never the wildcard */
 	struct sockaddr_storage server;	  /* the one asked, AF_UNSPEC if its name could not be resolved */
 	unsigned rtt_ms;		  /* shortest round trip seen, 0: none */
-	double loss;			  /* estimated share of packets lost, each way, 0 to 1 */
+	double loss;			  /* share of questions that got lost, or their answers, 0 to 1 */
 	int alg;	    /* not 0: something on the way rewrites addresses in payloads (MAPPED-ADDRESS differs from XOR-MAPPED-ADDRESS) */
 	int many_addresses; /* not 0: different local ports have different outer addresses */
 	/* A sentence in English: why, for Error, Blocked and Unknown, and what could not be told otherwise. "": nothing to say. */

@@ -19,6 +19,7 @@ struct world {
 	/* What becomes of a packet that reaches the client: false drops it. */
 	bool (*fate)(struct world *w, struct sim_packet *p);
 	uint32_t host_rtt_ms; /* told after 300 ms */
+	unsigned lives;
 	unsigned sent;
 	struct discovery_verdict v;
 	uint64_t took_ms;
@@ -275,6 +276,36 @@ static void a_line_that_never_stands_still_is_unknown(void **state)
 	assert_true(w.v.notes & DISCOVERY_UNSTEADY);
 }
 
+/* The server answers so often, then no more. */
+static bool dies(struct world *w, struct sim_packet *p)
+{
+	(void)p;
+	return w->lives > 0 && w->lives-- > 0;
+}
+
+static void a_server_that_dies_meanwhile_is_no_filter(void **state)
+{
+	static const enum stunway_behavior kinds[] = { EI, AD, APD };
+
+	(void)state;
+	for (unsigned lives = 1; lives < 40; lives++)
+		for (int m = 0; m < 4; m++)
+			for (int f = 0; f < 3; f++) {
+				struct world w = world(kinds[m % 3], kinds[f]), live;
+
+				w.nat.line = m == 3 ? LINE_FIREWALL : LINE_NAT;
+				live = w;
+				inquire(&live);
+				w.lives = lives;
+				w.fate = dies;
+				inquire(&w);
+				if (w.v.type != STUNWAY_UNKNOWN)
+					assert_int_equal(w.v.type, live.v.type);
+				if (w.v.filtering != STUNWAY_BEHAVIOR_UNKNOWN)
+					assert_int_equal(w.v.filtering, kinds[f]);
+			}
+}
+
 /* A copy of the packet, altered, arrives before it. */
 static void hostile(struct world *w, const struct sim_packet *p, unsigned slot, const struct endpoint *from, const void *bytes, size_t len)
 {
@@ -464,6 +495,7 @@ int main(void)
 		T(a_server_that_refuses_is_an_error_and_is_asked_seldom),
 		T(a_line_that_changes_once_is_asked_anew),
 		T(a_line_that_never_stands_still_is_unknown),
+		T(a_server_that_dies_meanwhile_is_no_filter),
 		T(lies_change_nothing),
 		T(nobody_is_sent_to_knock_at_doors_of_our_own_lan),
 		T(an_alg_is_noticed_and_not_believed),
