@@ -188,6 +188,15 @@ static void pass_over(struct lifetime *l)
 		finish(l, LIFETIME_OK);
 }
 
+/* What lived is proven, what was silent is not. */
+static void check_bounds(struct lifetime *l)
+{
+	if (l->dead_ms == 0 || l->alive_ms < l->dead_ms)
+		return;
+	l->dead_ms = 0;
+	finish(l, LIFETIME_UNSTEADY);
+}
+
 /* Whatever is shorter lives as well. */
 static void is_alive(struct lifetime *l, const struct rung *r, uint64_t sent_ms)
 {
@@ -198,10 +207,7 @@ static void is_alive(struct lifetime *l, const struct rung *r, uint64_t sent_ms)
 	for (size_t i = 0; i < l->rung_count; i++)
 		if (l->rungs[i].idle_ms <= r->idle_ms)
 			l->rungs[i].state = RUNG_CLOSED;
-	if (l->dead_ms && l->alive_ms >= l->dead_ms) {
-		l->dead_ms = 0; /* what lived is proven, what was silent is not */
-		finish(l, LIFETIME_UNSTEADY);
-	}
+	check_bounds(l);
 }
 
 /* Whatever is longer is dead as well. The last attempt would have come to the NAT at most one round trip later. */
@@ -216,6 +222,7 @@ static void is_dead(struct lifetime *l, const struct rung *r)
 	for (size_t i = 0; i < l->rung_count; i++)
 		if (l->rungs[i].idle_ms >= r->idle_ms)
 			l->rungs[i].state = RUNG_CLOSED;
+	check_bounds(l);
 }
 
 static bool over(const struct attempts *a, unsigned max, uint64_t now_ms, uint64_t wait_ms)
@@ -592,7 +599,7 @@ uint64_t lifetime_wake_ms(const struct lifetime *l)
 		wake_ms = sooner(wake_ms, kept_wake_ms(&l->witness));
 	if (control_asks_on(l))
 		wake_ms = sooner(wake_ms, l->control.next_ms);
-	else if (l->phase == LIFETIME_STARTING && l->control.sent)
+	else if (l->phase == LIFETIME_STARTING && l->control.sent >= ATTEMPTS_FIRST)
 		wake_ms = sooner(wake_ms, l->control.next_ms - ATTEMPT_GAP_MS + OPENING_MAX_MS);
 	for (size_t i = 0; i < l->rung_count; i++)
 		wake_ms = sooner(wake_ms, rung_wake_ms(l, &l->rungs[i]));
