@@ -9,7 +9,7 @@
 /* The asker and the witness are kept alive by plain questions, and asked for their outer endpoints so. */
 static const struct transaction_timing plain_timing = { .rto_ms = 500, .rc = 5, .rm = 4 };
 #define KEEPALIVE_MS 5000
-#define ROUNDS_MAX   3	/* of plain questions, until the server is called silent */
+#define ROUNDS_MAX   3 /* of plain questions, until the server is called silent */
 #define OUTAGE_ROUNDS 12 /* of them in a ladder, about two minutes, until it is not waited for any more */
 #define WITNESSES_MAX 16 /* until one shares the asker's outer address */
 
@@ -324,7 +324,8 @@ static void pass_time(struct lifetime *l, uint64_t now_ms)
 
 /* Sending */
 
-static void compose(struct lifetime *l, unsigned slot, const uint8_t id[STUN_ID_LEN], uint32_t response_port, struct inquiry_step *step)
+static void compose(struct lifetime *l, unsigned slot, const uint8_t id[STUN_ID_LEN], uint32_t response_port,
+	struct inquiry_step *step)
 {
 	struct stun_builder b;
 

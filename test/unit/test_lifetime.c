@@ -48,7 +48,9 @@ struct world {
 
 static bool alive(const struct world *w, const struct binding *b, uint64_t at_ms)
 {
-	return at_ms - b->used_ms < (b->stream ? w->stream_ms : w->lifetime_ms) && (w->renumber_ms == 0 || at_ms < w->renumber_ms || b->used_ms >= w->renumber_ms);
+	const bool renumbered = w->renumber_ms && at_ms >= w->renumber_ms && b->used_ms < w->renumber_ms;
+
+	return !renumbered && at_ms - b->used_ms < (b->stream ? w->stream_ms : w->lifetime_ms);
 }
 
 static struct endpoint outer_of(const struct world *w, const struct binding *b)
