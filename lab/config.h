@@ -24,13 +24,13 @@ enum { CONFIG_OUTER_MAX = 16, CONFIG_TEXT_MAX = 108 };
 
 struct config {
 	uint32_t mode, mapping, filtering, tcp_mapping, tcp_filtering; /* tcp_: BEHAVIOUR_SAME follows the other */
-	uint32_t ports, port_low, port_high, pooling, seed;
+	uint32_t ports, port_low, port_high, port_first, port_step, others, pooling, seed;
 	struct endpoint outer[CONFIG_OUTER_MAX]; /* IPv4, port 0 */
 	uint32_t outer_count;
 	uint32_t udp_timeout_s, tcp_timeout_s, tcp_transitory_s, icmp_timeout_s;
 	uint32_t inbound_refresh, tcp_unknown, icmp_unreachable, hairpin;
-	uint32_t loss; /* hundredths of a percent */
-	uint32_t delay_ms, block_udp;
+	uint32_t loss, duplicate; /* hundredths of a percent */
+	uint32_t delay_ms, jitter_ms, block_udp, alg;
 	char inside[16], outside[16], control[CONFIG_TEXT_MAX];
 };
 

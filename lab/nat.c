@@ -21,7 +21,7 @@ struct rule {
 struct nat {
 	struct config config;
 	struct table *table;
-	uint64_t port_random, loss_random;
+	uint64_t port_random, line_random;
 	uint32_t next_port[SLOT_COUNT]; /* increment and decrement; 0: none given yet */
 	uint32_t next_outer;
 	struct rule rules[RULE_MAX];
@@ -35,7 +35,7 @@ static const struct endpoint no_endpoint;
 static void seed(struct nat *n)
 {
 	n->port_random = n->config.seed;
-	n->loss_random = (uint64_t)n->config.seed << 32 | 1;
+	n->line_random = (uint64_t)n->config.seed << 32 | 1;
 }
 
 int nat_new(struct nat **out, const struct config *config)
@@ -126,27 +126,41 @@ static struct endpoint choose_outer(struct nat *n, const struct endpoint *inner)
 	return n->config.outer[i % n->config.outer_count];
 }
 
+/* How many ports a counter leaves out before the next mapping. */
+static uint32_t gap(struct nat *n)
+{
+	const uint32_t others = n->config.others ? random_next(&n->port_random) % (n->config.others + 1) : 0;
+
+	return n->config.port_step - 1 + others;
+}
+
+/* The port so many further on, in the order and the range of this NAT. */
+static uint32_t port_after(const struct nat *n, uint32_t port, uint32_t count)
+{
+	const uint32_t low = n->config.port_low, size = n->config.port_high - low + 1;
+
+	count %= size;
+	return low + (port - low + (n->config.ports == PORTS_DECREMENT ? size - count : count)) % size;
+}
+
+static bool in_range(const struct nat *n, uint32_t port)
+{
+	return port >= n->config.port_low && port <= n->config.port_high;
+}
+
 static uint32_t first_port(struct nat *n, enum slot slot, const struct endpoint *inner)
 {
-	const uint32_t low = n->config.port_low, high = n->config.port_high;
-	uint32_t port = n->next_port[slot];
+	const uint32_t low = n->config.port_low, high = n->config.port_high, next = n->next_port[slot];
 
 	if (n->config.ports == PORTS_RANDOM)
 		return low + random_next(&n->port_random) % (high - low + 1);
 	if (n->config.ports == PORTS_PRESERVE)
-		port = inner->port;
-	if (port >= low && port <= high)
-		return port;
+		return in_range(n, inner->port) ? inner->port : low;
+	if (in_range(n, next))
+		return port_after(n, next, gap(n));
+	if (in_range(n, n->config.port_first))
+		return n->config.port_first;
 	return n->config.ports == PORTS_DECREMENT ? high : low;
-}
-
-static uint32_t port_after(const struct nat *n, uint32_t port)
-{
-	const uint32_t low = n->config.port_low, high = n->config.port_high;
-
-	if (n->config.ports == PORTS_DECREMENT)
-		return port <= low ? high : port - 1;
-	return port >= high ? low : port + 1;
 }
 
 static enum reason allot(struct nat *n, struct endpoint *out, const struct packet *p, uint64_t now_ms)
@@ -157,7 +171,7 @@ static enum reason allot(struct nat *n, struct endpoint *out, const struct packe
 
 	for (uint32_t left = n->config.port_high - n->config.port_low + 1; left; left--) {
 		outer.port = (uint16_t)port;
-		port = port_after(n, port);
+		port = port_after(n, port, 1);
 		if (table_find_outer(n->table, p->proto, &outer, now_ms))
 			continue;
 		n->next_port[slot] = port;
@@ -376,9 +390,12 @@ static enum reason inbound(struct nat *n, struct packet *p, uint64_t now_ms)
 		reason = REASON_FILTERED;
 	else
 		touch(n, m, s, false, now_ms);
-	if (reason == REASON_NONE)
-		packet_set_dst(p, &m->inner);
-	return reason;
+	if (reason != REASON_NONE)
+		return reason;
+	if (n->config.alg && p->kind == PACKET_UDP && translates(n, p))
+		packet_replace_in_payload(p, &m->outer, &m->inner);
+	packet_set_dst(p, &m->inner);
+	return REASON_NONE;
 }
 
 static enum reason outbound_session(struct nat *n, struct session **out, const struct packet *p, uint64_t now_ms)
@@ -471,13 +488,30 @@ static struct verdict dropped(struct nat *n, enum side from, const struct packet
 	return v;
 }
 
-struct verdict nat_handle(struct nat *n, enum side from, uint8_t *bytes, size_t len, uint64_t now_ms)
+/* Does it happen to this packet? hundredths: of a percent. */
+static bool happens(struct nat *n, uint32_t hundredths)
+{
+	return hundredths && random_next(&n->line_random) % 10000 < hundredths;
+}
+
+static struct verdict onto_the_line(struct nat *n, struct verdict v)
+{
+	v.copies = v.len == 0 ? 0 : happens(n, n->config.duplicate) ? 2 : 1;
+	for (unsigned i = 0; i < v.copies; i++) {
+		v.delay_ms[i] = n->config.delay_ms;
+		if (n->config.jitter_ms)
+			v.delay_ms[i] += random_next(&n->line_random) % (n->config.jitter_ms + 1);
+	}
+	return v;
+}
+
+static struct verdict handle(struct nat *n, enum side from, uint8_t *bytes, size_t len, uint64_t now_ms)
 {
 	struct packet p;
 	enum side to = from;
 
 	n->received[from]++;
-	if (n->config.loss && random_next(&n->loss_random) % 10000 < n->config.loss)
+	if (happens(n, n->config.loss))
 		return dropped(n, from, NULL, REASON_LOSS);
 	enum reason reason = packet_parse(&p, bytes, len);
 	if (reason != REASON_NONE)
@@ -489,16 +523,16 @@ struct verdict nat_handle(struct nat *n, enum side from, uint8_t *bytes, size_t 
 	return (struct verdict){ .to = to, .bytes = p.bytes, .len = p.len };
 }
 
+struct verdict nat_handle(struct nat *n, enum side from, uint8_t *bytes, size_t len, uint64_t now_ms)
+{
+	return onto_the_line(n, handle(n, from, bytes, len, now_ms));
+}
+
 /* --- from outside the data path --- */
 
 void nat_count(struct nat *n, enum reason reason)
 {
 	n->drops[reason]++;
-}
-
-const struct config *nat_config(const struct nat *n)
-{
-	return &n->config;
 }
 
 int nat_set(struct nat *n, const char *name, const char *value)

@@ -31,6 +31,8 @@ struct verdict {
 	enum side to;
 	const uint8_t *bytes; /* the packet, or the answer to one dropped; borrowed until the next nat_handle() */
 	size_t len;           /* 0: nothing is to be sent */
+	unsigned copies;      /* 1, or 2 for a packet that comes twice */
+	uint32_t delay_ms[2]; /* after which each is to be sent */
 };
 
 struct nat;
@@ -44,7 +46,6 @@ struct verdict nat_handle(struct nat *n, enum side from, uint8_t *bytes, size_t 
 /* Counts a packet lost after its verdict. */
 void nat_count(struct nat *n, enum reason reason);
 
-const struct config *nat_config(const struct nat *n);
 /* config_set() at run time; what exists stays, the next packet goes by the new value. */
 int nat_set(struct nat *n, const char *name, const char *value);
 /* New outer addresses; all mappings are dropped. -EINVAL, -E2BIG: nothing changed. */

@@ -45,15 +45,13 @@ static void transmit(struct box *b, int to, const uint8_t *bytes, size_t len)
 
 static void forward(struct box *b, const struct verdict *v, uint64_t now_ms)
 {
-	const uint32_t delay_ms = nat_config(b->nat)->delay_ms;
-
-	if (v->len == 0)
-		return;
-	/* One more when it is queued: the clock is cut to milliseconds, the delay is not to fall short. */
-	if (delay_ms == 0)
-		transmit(b, (int)v->to, v->bytes, v->len);
-	else if (queue_push(b->queue, now_ms + delay_ms + 1, (int)v->to, v->bytes, v->len) < 0)
-		nat_count(b->nat, REASON_QUEUE_FULL);
+	for (unsigned i = 0; i < v->copies; i++) {
+		/* One more when it is queued: the clock is cut to milliseconds, the delay is not to fall short. */
+		if (v->delay_ms[i] == 0)
+			transmit(b, (int)v->to, v->bytes, v->len);
+		else if (queue_push(b->queue, now_ms + v->delay_ms[i] + 1, (int)v->to, v->bytes, v->len) < 0)
+			nat_count(b->nat, REASON_QUEUE_FULL);
+	}
 }
 
 static void receive(struct box *b, enum side from, uint64_t now_ms)

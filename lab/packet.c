@@ -308,6 +308,24 @@ void packet_quote_set_dst(struct packet *error, struct packet *quote, const stru
 	quote_set(error, quote, false, to);
 }
 
+void packet_replace_in_payload(struct packet *p, const struct endpoint *old, const struct endpoint *now)
+{
+	const size_t size = endpoint_ip_len(old);
+	uint8_t *payload = p->bytes + p->l4 + UDP_HEADER;
+	const size_t len = get16(p->bytes + p->l4 + 4) - (size_t)UDP_HEADER;
+	uint8_t *sum = l4_checksum(p);
+	const uint16_t before = packet_sum(0, payload, len);
+
+	for (size_t at = 0; at + size <= len; at++)
+		if (memcmp(payload + at, old->ip, size) == 0)
+			memcpy(payload + at, now->ip, size);
+	if (!sum)
+		return;
+	checksum_adjust(sum, before, packet_sum(0, payload, len));
+	if (get16(sum) == 0)
+		put16(sum, 0xffff); /* as in set_endpoint() */
+}
+
 /* An IP header for len bytes of proto, back to where p came from; returns its own length. */
 static size_t make_ip(uint8_t *out, const struct packet *p, uint8_t proto, size_t len)
 {

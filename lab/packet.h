@@ -68,6 +68,9 @@ void packet_set_dst(struct packet *p, const struct endpoint *to);
 void packet_quote_set_src(struct packet *error, struct packet *quote, const struct endpoint *to);
 void packet_quote_set_dst(struct packet *error, struct packet *quote, const struct endpoint *to);
 
+/* Writes IPv4 address `now` wherever the payload of UDP has the bytes of `old`, whatever they mean there. */
+void packet_replace_in_payload(struct packet *p, const struct endpoint *old, const struct endpoint *now);
+
 #define PACKET_ANSWER_MAX 96 /* what the two below need at most */
 
 /* Writes the RST that answers segment p (RFC 9293, section 3.5.2) to out; returns its length, 0 for a RST. */

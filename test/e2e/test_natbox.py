@@ -352,6 +352,17 @@ class Ports(NatboxTest):
         lab.nat("flush")
         self.assertEqual(self.outer_ports(server, 3), [5000, 5002, 5001])
 
+    def test_counter(self):
+        """A counter begins where it is told, steps, wraps at the end of the range, and leaves ports to other customers."""
+        lab.start_nat(ports="increment", port_first=65533, port_step=2)
+        server = self.udp("stun", STUN)
+        self.assertEqual(self.outer_ports(server, 4), [65533, 65535, 1025, 1027])
+        lab.start_nat(ports="decrement", others=9)
+        ports = self.outer_ports(server, 20)
+        gaps = [a - b for a, b in zip(ports, ports[1:])]
+        self.assertTrue(all(1 <= gap <= 10 for gap in gaps), gaps)
+        self.assertGreater(len(set(gaps)), 3, gaps)
+
     def test_exhausted(self):
         """When every outer port is taken the packet is dropped and counted; a flush frees them."""
         lab.start_nat(ports="increment", port_range="5000-5002")
@@ -754,6 +765,51 @@ class RunTime(NatboxTest):
         for _ in range(5):
             self.outer_udp(client, server)
         self.assertLess(time.monotonic() - began, 0.5)
+
+    def test_jitter(self):
+        """jitter makes datagrams overtake each other, both ways, and loses none."""
+        lab.start_nat(jitter=50)
+        client, server = self.udp("customer", CUSTOMER), self.udp("stun", STUN)
+        outer = self.outer_udp(client, server)
+        for sender, receiver, to in [(client, server, server.getsockname()), (server, client, outer)]:
+            for i in range(50):
+                sender.sendto(b"%d" % i, to)
+            arrived = [int(receiver.recv(10)) for _ in range(50)]
+            self.assertNotEqual(arrived, list(range(50)))
+            self.assertEqual(sorted(arrived), list(range(50)))
+
+    def test_duplicate(self):
+        """duplicate delivers about as many datagrams twice as told, both ways."""
+        lab.start_nat(duplicate=30)
+        client, server = self.udp("customer", CUSTOMER), self.udp("stun", STUN)
+        outer = self.outer_udp(client, server)
+        self.drain(server, 0.1)
+        for sender, receiver, to in [(client, server, server.getsockname()), (server, client, outer)]:
+            arrived = 0
+            for i in range(200):
+                sender.sendto(b"%d" % i, to)
+                if i % 50 == 49:
+                    arrived += self.drain(receiver, 0.1)
+            self.assertTrue(230 < arrived < 300, arrived)
+        lab.nat("set duplicate 100")
+        client.sendto(b"twin", server.getsockname())
+        self.assertEqual([server.recv(10), server.recv(10)], [b"twin", b"twin"])
+
+    def test_alg(self):
+        """alg writes the inner address over the outer one in what comes in, wherever it stands, and nothing else."""
+        for alg in (True, False):
+            lab.start_nat(alg=alg, ports="random")
+            client, server = self.udp("customer", CUSTOMER), self.udp("stun", STUN)
+            outer = self.outer_udp(client, server)
+            inner, outside = socket.inet_aton(CUSTOMER), socket.inet_aton(OUTER)
+            for before in (b"", b"x", b"odd"):
+                server.sendto(before + outside + b"\x00\x01" + outside + b"end", outer)
+                written = inner if alg else outside
+                self.assertEqual(client.recv(100), before + written + b"\x00\x01" + written + b"end")
+            server.sendto(bytes(255 - b for b in outside), outer)
+            self.assertEqual(client.recv(100), bytes(255 - b for b in outside))
+            client.sendto(outside, server.getsockname())
+            self.assertEqual(server.recv(100), outside)
 
     def test_block_udp(self):
         """block-udp drops UDP, both ways, and nothing else."""

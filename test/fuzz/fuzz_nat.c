@@ -36,6 +36,7 @@ static struct nat *nat_of(uint8_t choice)
 	nat_flush(n);
 	holds(nat_set(n, "mapping", behaviors[choice & 3]) == 0 && nat_set(n, "filtering", behaviors[choice >> 2 & 3]) == 0);
 	holds(nat_set(n, "ports", ports[choice >> 4 & 3]) == 0);
+	holds(nat_set(n, "alg", (choice & 3) == 3 ? "on" : "off") == 0);
 	holds(nat_set(n, "hairpin", choice & 0x40 ? "on" : "off") == 0);
 	holds(nat_set(n, "icmp-unreachable", choice & 0x80 ? "on" : "off") == 0);
 	return n;

@@ -369,6 +369,135 @@ static void losses_are_as_many_as_told_and_the_same_again(void **state)
 	assert_int_equal(lost[0], lost[1]);
 }
 
+/* The outer ports of so many inner ones, one after the other. */
+static void outer_ports(struct nat *n, uint16_t *ports, size_t count)
+{
+	struct flow f = udp_out;
+
+	for (size_t i = 0; i < count; i++, f.src_port++)
+		assert_int_equal(send_flags(n, SIDE_INSIDE, f, 0, 0, &ports[i]), REASON_NONE);
+}
+
+static void a_counter_begins_where_it_is_told_steps_and_wraps(void **state)
+{
+	static const struct {
+		const char *ports, *first, *step;
+		uint16_t given[4];
+	} rows[] = {
+		{ "--ports=increment", "--port-first=65533", "--port-step=1", { 65533, 65534, 65535, 1024 } },
+		{ "--ports=increment", "--port-first=65533", "--port-step=2", { 65533, 65535, 1025, 1027 } },
+		{ "--ports=decrement", "--port-first=1025", "--port-step=1", { 1025, 1024, 65535, 65534 } },
+		{ "--ports=decrement", "--port-first=1026", "--port-step=4", { 1026, 65534, 65530, 65526 } },
+		{ "--ports=increment", "--port-first=7", "--port-step=1", { 1024, 1025, 1026, 1027 } },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		struct nat *n = NAT(rows[i].ports, rows[i].first, rows[i].step);
+		uint16_t ports[4];
+
+		outer_ports(n, ports, 4);
+		assert_memory_equal(ports, rows[i].given, sizeof(ports));
+		nat_free(n);
+	}
+}
+
+static void other_customers_take_0_to_n_ports_between(void **state)
+{
+	struct nat *n = NAT("--ports=increment", "--others=3");
+	unsigned gaps[4] = { 0 };
+	uint16_t ports[1000];
+
+	(void)state;
+	outer_ports(n, ports, 1000);
+	for (size_t i = 1; i < 1000; i++) {
+		assert_in_range(ports[i] - ports[i - 1], 1, 4);
+		gaps[ports[i] - ports[i - 1] - 1]++;
+	}
+	for (size_t i = 0; i < 4; i++)
+		assert_in_range(gaps[i], 150, 350);
+	nat_free(n);
+}
+
+/* What nat_handle() says of an outbound datagram. */
+static struct verdict sent(struct nat *n)
+{
+	static uint8_t bytes[28];
+
+	memcpy(bytes, (uint8_t[28]){ 0x45, 0, 0, 28, [9] = IPPROTO_UDP, [25] = 8 }, 28);
+	put(bytes + 12, CUSTOMER, 4);
+	put(bytes + 16, SERVER, 4);
+	put(bytes + 20, 4000, 2);
+	return nat_handle(n, SIDE_INSIDE, bytes, sizeof(bytes), 0);
+}
+
+static void jitter_delays_each_packet_alone_within_its_bounds(void **state)
+{
+	struct nat *n = NAT("--delay=100", "--jitter=9");
+	unsigned delays[10] = { 0 };
+
+	(void)state;
+	for (int i = 0; i < 10000; i++) {
+		const struct verdict v = sent(n);
+
+		assert_int_equal(v.copies, 1);
+		assert_in_range(v.delay_ms[0], 100, 109);
+		delays[v.delay_ms[0] - 100]++;
+	}
+	for (size_t i = 0; i < 10; i++)
+		assert_in_range(delays[i], 800, 1200);
+	assert_int_equal(nat_set(n, "jitter", "0"), 0);
+	assert_int_equal(sent(n).delay_ms[0], 100);
+	nat_free(n);
+}
+
+static void packets_come_twice_as_often_as_told_each_in_its_own_time(void **state)
+{
+	struct nat *n = NAT("--duplicate=25", "--jitter=9");
+	unsigned twice = 0, apart = 0;
+
+	(void)state;
+	for (int i = 0; i < 10000; i++) {
+		const struct verdict v = sent(n);
+
+		assert_in_range(v.copies, 1, 2);
+		twice += v.copies == 2;
+		apart += v.copies == 2 && v.delay_ms[0] != v.delay_ms[1];
+	}
+	assert_in_range(twice, 2300, 2700);
+	assert_in_range(apart, twice * 8 / 10, twice);
+	assert_int_equal(nat_set(n, "loss", "100"), 0);
+	assert_int_equal(sent(n).copies, 0);
+	nat_free(n);
+}
+
+static void an_alg_writes_the_inner_address_into_inbound_payloads(void **state)
+{
+	struct nat *n = NAT("--alg");
+
+	(void)state;
+	for (int on = 1; on >= 0; on--) {
+		uint8_t bytes[40] = { 0x45, 0, 0, 40, [9] = IPPROTO_UDP, [25] = 20 };
+		uint8_t *payload = bytes + 28;
+
+		assert_int_equal(nat_set(n, "alg", on ? "on" : "off"), 0);
+		assert_int_equal(out(n, udp_out, 0), REASON_NONE);
+		put(bytes + 12, SERVER, 4);
+		put(bytes + 16, OUTER, 4);
+		put(bytes + 20, 3478, 2);
+		put(bytes + 22, 4000, 2);
+		put(payload + 1, OUTER, 4);
+		put(payload + 7, OUTER ^ 0x2112A442, 4); /* XOR-MAPPED-ADDRESS is what this is no prey for */
+		const struct verdict v = nat_handle(n, SIDE_OUTSIDE, bytes, sizeof(bytes), 0);
+		uint8_t expected[12] = { 0 };
+		put(expected + 1, on ? CUSTOMER : OUTER, 4);
+		put(expected + 7, OUTER ^ 0x2112A442, 4);
+		assert_int_equal(v.reason, REASON_NONE);
+		assert_memory_equal(v.bytes + 28, expected, sizeof(expected));
+	}
+	nat_free(n);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -385,6 +514,11 @@ int main(void)
 		T(one_mapping_can_have_every_session_and_stays_quick),
 		T(an_outer_endpoint_belongs_to_one_inner_endpoint_whatever_happens),
 		T(losses_are_as_many_as_told_and_the_same_again),
+		T(a_counter_begins_where_it_is_told_steps_and_wraps),
+		T(other_customers_take_0_to_n_ports_between),
+		T(jitter_delays_each_packet_alone_within_its_bounds),
+		T(packets_come_twice_as_often_as_told_each_in_its_own_time),
+		T(an_alg_writes_the_inner_address_into_inbound_payloads),
 	};
 
 	return RUN(tests);

@@ -146,6 +146,32 @@ static void a_datagram_rewritten_keeps_its_checksums_at_every_length(void **stat
 	}
 }
 
+static void an_address_in_a_payload_is_replaced_at_every_offset_and_the_checksum_follows(void **state)
+{
+	const struct endpoint old = endpoint_ipv4(OLD_DST, 0), now = new_endpoint(0);
+	uint8_t bytes[100];
+	struct packet p;
+
+	(void)state;
+	for (size_t payload = 0; payload < 24; payload++)
+		for (size_t at = 0; at <= payload; at++) {
+			size_t len = make_udp(bytes, payload);
+			const bool there = at + 4 <= payload;
+
+			if (there)
+				put32(bytes + 28 + at, OLD_DST);
+			set_l4_checksum(bytes, len, 6);
+			assert_int_equal(packet_parse(&p, bytes, len), REASON_NONE);
+			packet_replace_in_payload(&p, &old, &now);
+			assert_sums(bytes, len);
+			for (size_t i = 0; i < payload; i++) {
+				const bool in = there && i >= at && i < at + 4;
+
+				assert_int_equal(bytes[28 + i], in ? now.ip[i - at] : i + 1);
+			}
+		}
+}
+
 static void a_segment_rewritten_keeps_its_checksums_at_every_length(void **state)
 {
 	uint8_t bytes[1500];
@@ -498,6 +524,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		T(a_datagram_rewritten_keeps_its_checksums_at_every_length),
+		T(an_address_in_a_payload_is_replaced_at_every_offset_and_the_checksum_follows),
 		T(a_segment_rewritten_keeps_its_checksums_at_every_length),
 		T(an_echo_is_rewritten_by_its_identifier_on_the_asking_side_only),
 		T(every_port_gives_a_right_checksum_and_never_zero),
