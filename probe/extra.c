@@ -86,6 +86,7 @@ static void ask_lifetime(struct report *r, const struct config *config, const st
 		return;
 	}
 	watch_interrupt();
+	progress_event(&progress, "--lifetime begins");
 	err = runner_run(&runner, r->lifetime.why);
 	if (progress.shown)
 		fprintf(stderr, "\r\033[K");
