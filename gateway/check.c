@@ -5,10 +5,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "gateway/punch.h"
 #include "sys/cleanup.h"
 #include "sys/clock.h"
 #include "sys/dial.h"
+#include "sys/entropy.h"
 #include "sys/log.h"
 #include "sys/net.h"
 #include "sys/tap.h"
@@ -76,7 +76,7 @@ static void broken(void *owner, struct dial *d)
 static const struct dial_callbacks dial_callbacks = { established, message, broken };
 
 /* Each question its own connection; all stay until the end, so that the NAT keeps one mapping. */
-static void ask_tcp(struct check *c, const struct natcheck_step *step)
+static void ask_tcp(struct check *c, const struct inquiry_step *step)
 {
 	size_t i = 0;
 
@@ -96,11 +96,11 @@ static void fire(uv_timer_t *timer)
 
 static void advance(struct check *c)
 {
-	struct natcheck_step step;
-	enum natcheck_action action = NATCHECK_WAIT;
+	struct inquiry_step step;
+	enum inquiry_action action = INQUIRY_WAIT;
 	uint64_t now_ms, wake_ms;
 
-	while (!c->closed && (action = natcheck_step(&c->machine, clock_ms(), &step)) == NATCHECK_SEND) {
+	while (!c->closed && (action = natcheck_step(&c->machine, clock_ms(), &step)) == INQUIRY_SEND) {
 		if (c->config.protocol == LEASE_TCP)
 			ask_tcp(c, &step);
 		else
@@ -108,11 +108,11 @@ static void advance(struct check *c)
 	}
 	if (c->closed)
 		return;
-	if (action == NATCHECK_DONE || (c->machine.mapping_known && !c->told)) {
+	if (action == INQUIRY_DONE || (c->machine.mapping_known && !c->told)) {
 		c->told = true;
 		c->config.verdict(c->config.owner, &c->machine);
 	}
-	if (c->closed || action == NATCHECK_DONE)
+	if (c->closed || action == INQUIRY_DONE)
 		return;
 	now_ms = clock_ms();
 	wake_ms = natcheck_wake_ms(&c->machine);
@@ -181,7 +181,7 @@ int check_open(struct check **out, const struct check_config *config)
 		check_close(c);
 		return err;
 	}
-	natcheck_init(&c->machine, config->protocol == LEASE_TCP, config->servers, config->server_count, punch_random, clock_ms());
+	natcheck_init(&c->machine, config->protocol == LEASE_TCP, config->servers, config->server_count, random_bytes, clock_ms());
 	uv_timer_start(&c->timer, fire, 0, 0);
 	*out = c;
 	return 0;

@@ -56,7 +56,7 @@ static void tell(struct line *l, enum line_event event)
 static void log_verdict(const struct line *l)
 {
 	const struct natcheck *v = &l->verdict;
-	const char *mapping = nat_behavior_text(v->mapping), *filtering = nat_behavior_text(v->filtering);
+	const char *mapping = stunway_behavior_text(v->mapping), *filtering = stunway_behavior_text(v->filtering);
 
 	if (v->alone)
 		log_warn("carrier's NAT %s: cannot tell whether holes work, the STUN server has no second address: "

@@ -3,11 +3,11 @@
 
 #include <errno.h>
 #include <stdlib.h>
-#include <sys/random.h>
 
 #include "sys/cleanup.h"
 #include "sys/clock.h"
 #include "sys/dial.h"
+#include "sys/entropy.h"
 #include "sys/log.h"
 #include "sys/net.h"
 #include "sys/udp.h"
@@ -24,12 +24,6 @@ struct punch {
 	struct dial *held, *fresh; /* TCP: the connection that holds, and the one that will take its place */
 	bool doubted;		   /* TCP: a question on held was not answered */
 };
-
-void punch_random(void *buf, size_t len)
-{
-	if (getrandom(buf, len, 0) != (ssize_t)len)
-		abort(); /* the kernel gives up to 256 bytes whole */
-}
 
 const struct hole *punch_hole(const struct punch *p)
 {
@@ -216,7 +210,7 @@ int punch_open(struct punch **out, const struct punch_config *config)
 		&(struct hole_config){ .stream = config->protocol == LEASE_TCP,
 			.keepalive_ms = config->keepalive_ms,
 			.start = servers_start(config->servers, config->protocol),
-			.random = punch_random },
+			.random = random_bytes },
 		clock_ms());
 	uv_timer_init(config->loop, &p->timer);
 	p->timer.data = p;

@@ -38,7 +38,4 @@ void punch_recheck(struct punch *p);
 void punch_renew(struct punch *p);
 void punch_close(struct punch *p); /* NULL is fine */
 
-/* What the core's machines draw their transaction ids from: getrandom(2). */
-void punch_random(void *buf, size_t len);
-
 #endif

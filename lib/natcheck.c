@@ -23,18 +23,6 @@ static const struct {
 	[FILTER_PORT] = { 1, STUN_CHANGE_PORT },
 };
 
-const char *nat_behavior_text(enum stunway_behavior b)
-{
-	static const char *const texts[] = {
-		[STUNWAY_BEHAVIOR_UNKNOWN] = "unknown",
-		[STUNWAY_ENDPOINT_INDEPENDENT] = "endpoint-independent",
-		[STUNWAY_ADDRESS_DEPENDENT] = "address-dependent",
-		[STUNWAY_ADDRESS_AND_PORT_DEPENDENT] = "address-and-port-dependent",
-	};
-
-	return texts[b];
-}
-
 /* The plain question's round trip spaces those about the filter: a short line has its verdict sooner. */
 static struct transaction_timing timing_of(const struct natcheck *c, enum question which)
 {
@@ -210,7 +198,7 @@ static bool asking(const struct natcheck *c, size_t n)
 	return false;
 }
 
-enum natcheck_action natcheck_step(struct natcheck *c, uint64_t now_ms, struct natcheck_step *step)
+enum inquiry_action natcheck_step(struct natcheck *c, uint64_t now_ms, struct inquiry_step *step)
 {
 	for (size_t i = 0; i < NATCHECK_QUESTIONS; i++) {
 		struct natcheck_question *q = &c->questions[i];
@@ -221,8 +209,8 @@ enum natcheck_action natcheck_step(struct natcheck *c, uint64_t now_ms, struct n
 		case TRANSACTION_WAIT:
 			break;
 		case TRANSACTION_SEND:
-			*step = (struct natcheck_step){ rows[i].slot, q->to, c->message, write_question(c, (enum question)i) };
-			return NATCHECK_SEND;
+			*step = (struct inquiry_step){ rows[i].slot, q->to, c->message, write_question(c, (enum question)i) };
+			return INQUIRY_SEND;
 		case TRANSACTION_FAILED:
 			q->state = SILENT;
 			after_silence(c, (enum question)i, now_ms);
@@ -234,10 +222,10 @@ enum natcheck_action natcheck_step(struct natcheck *c, uint64_t now_ms, struct n
 		c->mapping_known = true;
 	}
 	if (asking(c, NATCHECK_QUESTIONS))
-		return NATCHECK_WAIT;
+		return INQUIRY_WAIT;
 	c->filtering = filtering_verdict(c);
 	c->done = true;
-	return NATCHECK_DONE;
+	return INQUIRY_DONE;
 }
 
 /* Whether an answer from there is what was asked for: a changed one must come from the changed address. */

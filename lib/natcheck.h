@@ -27,10 +27,8 @@
 
 #include <stunway/stunway.h>
 
+#include "lib/inquiry.h"
 #include "lib/transaction.h"
-
-/* "endpoint-independent", …, "unknown". */
-const char *nat_behavior_text(enum stunway_behavior b);
 
 #define NATCHECK_SERVERS   4
 #define NATCHECK_QUESTIONS 6
@@ -57,19 +55,10 @@ struct natcheck {
 	uint8_t message[STUN_HEADER_LEN + 8];
 };
 
-struct natcheck_step {
-	unsigned slot; /* 0 or 1 */
-	struct endpoint to;
-	const uint8_t *bytes; /* borrowed until the next call */
-	size_t len;
-};
-
-enum natcheck_action { NATCHECK_WAIT, NATCHECK_SEND, NATCHECK_DONE };
-
 /* servers: the first NATCHECK_SERVERS count; at least one. */
 void natcheck_init(struct natcheck *c, bool stream, const struct endpoint *servers, size_t count,
 	void (*random)(void *buf, size_t len), uint64_t now_ms);
-enum natcheck_action natcheck_step(struct natcheck *c, uint64_t now_ms, struct natcheck_step *step);
+enum inquiry_action natcheck_step(struct natcheck *c, uint64_t now_ms, struct inquiry_step *step);
 /* True when it was an answer to an open question. */
 bool natcheck_receive(struct natcheck *c, unsigned slot, const struct endpoint *from, const void *bytes, size_t len,
 	uint64_t now_ms);

@@ -106,7 +106,7 @@ static struct connection *connection_to(struct tcp *t, const struct endpoint *to
 	return c;
 }
 
-static void obey(struct tcp *t, const struct natcheck_step *s)
+static void obey(struct tcp *t, const struct inquiry_step *s)
 {
 	struct connection *c = connection_to(t, &s->to);
 
@@ -191,15 +191,15 @@ void tcp_ask(struct report *r, const struct endpoint *server, const struct endpo
 {
 	const uint64_t deadline_ms = clock_ms() + timeout_ms;
 	struct tcp t = { .local = *local, .report = r, .event = event };
-	struct natcheck_step step;
-	enum natcheck_action action = NATCHECK_WAIT;
+	struct inquiry_step step;
+	enum inquiry_action action = INQUIRY_WAIT;
 
 	r->tcp = (struct report_extra){ .asked = true };
 	natcheck_init(&t.check, true, server, 1, random_bytes, clock_ms());
-	while (clock_ms() < deadline_ms && (action = natcheck_step(&t.check, clock_ms(), &step)) != NATCHECK_DONE) {
+	while (clock_ms() < deadline_ms && (action = natcheck_step(&t.check, clock_ms(), &step)) != INQUIRY_DONE) {
 		const uint64_t wake_ms = natcheck_wake_ms(&t.check);
 
-		if (action == NATCHECK_SEND)
+		if (action == INQUIRY_SEND)
 			obey(&t, &step);
 		else
 			wait_until(&t, wake_ms < deadline_ms ? wake_ms : deadline_ms);

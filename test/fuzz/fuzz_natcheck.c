@@ -45,11 +45,11 @@ static struct endpoint somewhere(uint8_t arg)
 
 static void drain(struct play *p)
 {
-	enum natcheck_action action;
-	struct natcheck_step step;
+	enum inquiry_action action;
+	struct inquiry_step step;
 	unsigned steps = 0;
 
-	while ((action = natcheck_step(&p->check, p->now_ms, &step)) == NATCHECK_SEND) {
+	while ((action = natcheck_step(&p->check, p->now_ms, &step)) == INQUIRY_SEND) {
 		struct question *q = &p->questions[p->sent++ % REMEMBERED];
 
 		holds(++steps <= NATCHECK_QUESTIONS);
@@ -58,12 +58,11 @@ static void drain(struct play *p)
 		memcpy(q->bytes, step.bytes, step.len);
 	}
 	holds(p->sent <= 80);
-	holds(!p->done || action == NATCHECK_DONE);
+	holds(!p->done || action == INQUIRY_DONE);
 	holds(natcheck_wake_ms(&p->check) > p->now_ms);
-	p->done = action == NATCHECK_DONE;
+	p->done = action == INQUIRY_DONE;
 	holds(p->done == p->check.done);
 	holds(p->check.filtering != STUNWAY_ENDPOINT_INDEPENDENT || p->changed_came);
-	nat_behavior_text(p->check.mapping);
 }
 
 static void receive(struct play *p, const struct question *q, const struct endpoint *from, const void *bytes, size_t len)
