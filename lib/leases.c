@@ -6,10 +6,18 @@
 
 #define BUCKETS 1024 /* a power of two */
 
+/* A client that has leases. */
+struct lease_client {
+	uint32_t ip;
+	size_t count;
+	struct lease_client *next;
+};
+
 struct leases {
 	size_t max, max_per_client, count;
 	struct lease *first;
 	struct lease *by_key[BUCKETS], *by_relay[BUCKETS];
+	struct lease_client *by_ip[BUCKETS];
 };
 
 /* The finalizer of MurmurHash3: every bit of the input moves half of the output's. */
@@ -58,15 +66,50 @@ void leases_free(struct leases *t)
 	free(t);
 }
 
+/* Where the client's own pointer is, or would be appended. */
+static struct lease_client **client_at(struct lease_client **chain, uint32_t ip)
+{
+	while (*chain && (*chain)->ip != ip)
+		chain = &(*chain)->next;
+	return chain;
+}
+
+static struct lease_client *find_client(const struct leases *t, uint32_t ip)
+{
+	struct lease_client *c = t->by_ip[mixed(ip) % BUCKETS];
+
+	return *client_at(&c, ip);
+}
+
+/* Counts one lease more; NULL when there is no memory. */
+static struct lease_client *join_client(struct leases *t, uint32_t ip)
+{
+	struct lease_client **at = client_at(&t->by_ip[mixed(ip) % BUCKETS], ip);
+
+	if (!*at && (*at = calloc(1, sizeof(**at))))
+		(*at)->ip = ip;
+	if (*at)
+		(*at)->count++;
+	return *at;
+}
+
+static void leave_client(struct leases *t, struct lease_client *c)
+{
+	struct lease_client **at = client_at(&t->by_ip[mixed(c->ip) % BUCKETS], c->ip);
+
+	if (--c->count > 0)
+		return;
+	*at = c->next;
+	free(c);
+}
+
 int leases_room(const struct leases *t, uint32_t client_ip)
 {
-	size_t of_client = 0;
+	const struct lease_client *c = find_client(t, client_ip);
 
 	if (t->count >= t->max)
 		return -ENOSPC;
-	for (const struct lease *l = t->first; l; l = l->next)
-		of_client += l->key.client_ip == client_ip;
-	return of_client < t->max_per_client ? 0 : -EDQUOT;
+	return (c ? c->count : 0) < t->max_per_client ? 0 : -EDQUOT;
 }
 
 int leases_add(struct leases *t, const struct lease_key *key, uint16_t relay_port, uint64_t expires_ms, struct lease **out)
@@ -74,6 +117,7 @@ int leases_add(struct leases *t, const struct lease_key *key, uint16_t relay_por
 	const int room = leases_room(t, key->client_ip);
 	struct lease **by_key = &t->by_key[key_hash(key) % BUCKETS];
 	struct lease **by_relay = &t->by_relay[relay_hash(key->protocol, relay_port) % BUCKETS];
+	struct lease_client *client;
 	struct lease *l;
 
 	if (leases_find(t, key) || leases_find_relay(t, key->protocol, relay_port))
@@ -81,9 +125,12 @@ int leases_add(struct leases *t, const struct lease_key *key, uint16_t relay_por
 	if (room < 0)
 		return room;
 	l = calloc(1, sizeof(*l));
-	if (!l)
+	client = l ? join_client(t, key->client_ip) : NULL;
+	if (!client) {
+		free(l);
 		return -ENOMEM;
-	*l = (struct lease){ .key = *key, .relay_port = relay_port, .expires_ms = expires_ms, .next_key = *by_key,
+	}
+	*l = (struct lease){ .key = *key, .client = client, .relay_port = relay_port, .expires_ms = expires_ms, .next_key = *by_key,
 		.next_relay = *by_relay, .next = t->first };
 	*by_key = l;
 	*by_relay = l;
@@ -113,6 +160,7 @@ void leases_remove(struct leases *t, struct lease *l)
 	else
 		t->first = l->next;
 	t->count--;
+	leave_client(t, l->client);
 	free(l);
 }
 

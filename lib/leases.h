@@ -28,8 +28,9 @@ struct lease {
 	uint64_t expires_ms;
 	void *owner; /* what the program hangs on it; not touched here */
 
-	struct lease *next_key, *next_relay; /* private: chains of the two hash tables */
+	struct lease *next_key, *next_relay; /* private: chains of two hash tables */
 	struct lease *next, *prev;	     /* private: all leases */
+	struct lease_client *client;	     /* private: its share */
 };
 
 struct leases;
