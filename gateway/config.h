@@ -5,6 +5,7 @@
 
 #include "gateway/firewall.h"
 #include "gateway/servers.h"
+#include "lib/access.h"
 #include "sys/options.h"
 
 #define CONFIG_LANS_MAX 8
@@ -22,6 +23,7 @@ struct config {
 	uint16_t relay_low, relay_high;
 	uint32_t lease_s, hold_max_s, keepalive_s, fault_grace_s;
 	uint32_t max_mappings, max_mappings_per_client;
+	struct access access;
 	const struct firewall_backend *firewall;
 	uint32_t log_level, log_target; /* enum log_level, enum log_target */
 	char *values;			/* the file's, borrowed above */

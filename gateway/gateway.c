@@ -180,23 +180,34 @@ static void hole_event(void *owner, enum hole_action event, bool disagree)
 	}
 }
 
-/* Opens a hole on the client's preferred relay port, or the next that is free. */
+/* From a port on, and from the range's begin again, the first relay port that --access lets a client have; 0: none. */
+static uint16_t permitted_relay(const struct gateway *g, const struct lease_key *key, uint32_t from)
+{
+	const struct config *c = g->config;
+	uint16_t port = 0;
+
+	if (from <= c->relay_high)
+		port = access_next(&c->access, key->client_ip, key->internal_port, (uint16_t)from, c->relay_high);
+	return port ? port : access_next(&c->access, key->client_ip, key->internal_port, c->relay_low, c->relay_high);
+}
+
+/* Opens a hole on the client's preferred relay port, or the next that it may have and that is free. */
 static int punch_relay(struct gateway *g, struct mapping *m, const struct lease_key *key, struct punch **out)
 {
 	const uint16_t low = g->config->relay_low, high = g->config->relay_high;
 	const uint32_t range = (uint32_t)(high - low) + 1;
+	uint16_t port = permitted_relay(g, key, leases_preferred_relay(key, low, high));
 	struct punch_config c = { .loop = g->loop, .servers = g->servers, .protocol = key->protocol,
-		.local = endpoint_ipv4(g->wan.ip, leases_preferred_relay(key, low, high)), .keepalive_ms = g->config->keepalive_s * 1000,
-		.event = hole_event, .owner = m };
-	int err = -EADDRINUSE;
+		.keepalive_ms = g->config->keepalive_s * 1000, .event = hole_event, .owner = m };
+	int err = port ? -EADDRINUSE : -EACCES;
 
 	for (uint32_t i = 0, tries = 0; i < range && tries < RELAY_TRIES && err == -EADDRINUSE; i++) {
-		if (!leases_find_relay(g->leases, key->protocol, c.local.port)) {
+		if (!leases_find_relay(g->leases, key->protocol, port)) {
+			c.local = endpoint_ipv4(g->wan.ip, port);
 			err = punch_open(out, &c);
 			tries++;
 		}
-		if (err == -EADDRINUSE)
-			c.local.port = c.local.port == high ? low : (uint16_t)(c.local.port + 1);
+		port = permitted_relay(g, key, port + 1u);
 	}
 	return err;
 }
@@ -297,6 +308,8 @@ static const char *why_no_mapping(int err)
 		return "the client has its --max-mappings-per-client";
 	case -ENOSPC:
 		return "there are --max-mappings";
+	case -EACCES:
+		return "--access forbids it";
 	case -EADDRINUSE:
 		return "no free port in --relay-ports";
 	case -EADDRNOTAVAIL:
@@ -335,7 +348,19 @@ int gateway_map(struct gateway *g, uint32_t client_ip, const struct natpmp_reque
 			endpoint_text(&client, text), why_no_mapping(err), log_more(more, skipped));
 	if (err == -EADDRNOTAVAIL)
 		return line_without_address(g, answer);
-	return refuse(answer, NATPMP_OUT_OF_RESOURCES);
+	return refuse(answer, err == -EACCES ? NATPMP_REFUSED : NATPMP_OUT_OF_RESOURCES);
+}
+
+void gateway_reconsider(struct gateway *g)
+{
+	struct lease *next;
+
+	for (struct lease *l = leases_next(g->leases, NULL); l; l = next) {
+		next = leases_next(g->leases, l);
+		if (!access_allows(&g->config->access, l->key.client_ip, l->key.internal_port, l->relay_port))
+			end(l->owner, "mapping ended, --access forbids it");
+	}
+	rules_scrub(g->rules);
 }
 
 int gateway_address(struct gateway *g, enum natpmp_result *result, uint32_t *public_ip)
