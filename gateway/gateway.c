@@ -12,6 +12,7 @@
 #include "sys/log.h"
 
 #define SWEEP_MS	 1000
+#define REACH_MS	 20 /* a line that moves changes many outer endpoints: the firewall hears of them together */
 #define RELAY_TRIES	 256 /* ports that others hold, before the range counts as used up */
 #define REFUSAL_LOG_MS	 10000
 #define REFUSAL_LOG_BURST 10
@@ -31,7 +32,7 @@ struct gateway {
 	struct leases *leases;
 	struct servers *servers;
 	struct line *lines[2]; /* UDP, TCP */
-	uv_timer_t sweep;
+	uv_timer_t sweep, reaching;
 	uint32_t public_ip; /* host order, 0: not known yet */
 	uint64_t epoch_ms;  /* when the table of mappings began */
 	uint64_t fault_ms;  /* since when the public address is unknown */
@@ -39,6 +40,7 @@ struct gateway {
 	uint64_t recheck_ms[2]; /* UDP, TCP: when all holes may be rechecked again */
 	struct log_limit refusal_log, event_log;
 	bool closed;
+	unsigned closing; /* timers that are not closed yet */
 };
 
 /* What hangs on a lease: its hole, and who waits for it. */
@@ -151,6 +153,27 @@ static void settle(struct mapping *m)
 	answer_waiting(m, &answer);
 }
 
+static void reach_due(uv_timer_t *timer)
+{
+	rules_reach_now(((struct gateway *)timer->data)->rules);
+}
+
+/*
+ * LAN hosts reach the outer endpoint too, where it is at the line's public address: what a
+ * lone STUN server says of a single hole must not turn other addresses' traffic to a client.
+ */
+static void reach(struct mapping *m)
+{
+	static const struct endpoint none;
+	struct gateway *g = m->gateway;
+	const struct endpoint *outer = &hole_of(m)->outer;
+	const uint32_t ip = line_public_ip(line_of(g, m->lease->key.protocol));
+
+	rules_reach(g->rules, &m->rule, ip != 0 && endpoint_ip32(outer) == ip ? outer : &none);
+	if (!uv_is_active((uv_handle_t *)&g->reaching))
+		uv_timer_start(&g->reaching, reach_due, REACH_MS, 0);
+}
+
 static void hole_event(void *owner, enum hole_action event, bool disagree)
 {
 	struct mapping *m = owner;
@@ -162,10 +185,12 @@ static void hole_event(void *owner, enum hole_action event, bool disagree)
 		snprintf(text, sizeof(text), " rtt=%u ms", hole_of(m)->rtt_ms);
 		say(m, LOG_LEVEL_INFO, "hole open", text);
 		settle(m);
+		reach(m);
 		break;
 	case HOLE_CHANGED:
 		say(m, LOG_LEVEL_INFO, "hole changed", "");
 		settle(m);
+		reach(m);
 		g->callbacks->announce(g->owner);
 		break;
 	case HOLE_GONE:
@@ -236,7 +261,8 @@ static int begin(struct gateway *g, const struct lease_key *key, const struct na
 		return err;
 	}
 	m->lease->owner = m;
-	m->rule.mapping = (struct firewall_mapping){ key->protocol, m->lease->relay_port, key->client_ip, key->internal_port };
+	m->rule.mapping = (struct firewall_mapping){ .protocol = key->protocol, .relay_port = m->lease->relay_port,
+		.client_ip = key->client_ip, .internal_port = key->internal_port };
 	/* The question is on its way: the firewall's work takes no time of the answer's. */
 	if (line_verdict(line_of(g, key->protocol)) == LINE_SUITED)
 		rules_add(g->rules, &m->rule);
@@ -416,6 +442,13 @@ static void moved(struct gateway *g, uint32_t ip)
 	g->callbacks->announce(g->owner);
 }
 
+static void reach_all(struct gateway *g, enum lease_protocol protocol)
+{
+	for (struct lease *l = leases_next(g->leases, NULL); l; l = leases_next(g->leases, l))
+		if (l->key.protocol == protocol)
+			reach(l->owner);
+}
+
 static void verdict_came(struct gateway *g, enum lease_protocol protocol)
 {
 	const bool unsuited = line_verdict(line_of(g, protocol)) == LINE_UNSUITED;
@@ -449,6 +482,7 @@ static void line_event(void *owner, enum lease_protocol protocol, enum line_even
 		if (protocol == LEASE_UDP || line_public_ip(line_of(g, LEASE_UDP)) == 0)
 			if (ip != g->public_ip)
 				moved(g, ip);
+		reach_all(g, protocol);
 		break;
 	case LINE_SUSPECT:
 		recheck_all(g, protocol);
@@ -516,7 +550,8 @@ int gateway_open(struct gateway **out, uv_loop_t *loop, const struct config *con
 	*g = (struct gateway){ .loop = loop, .config = config, .wan = *wan, .firewall = firewall, .callbacks = callbacks,
 		.owner = owner, .epoch_ms = clock_ms(), .fault_ms = clock_ms() };
 	uv_timer_init(loop, &g->sweep);
-	g->sweep.data = g;
+	uv_timer_init(loop, &g->reaching);
+	g->sweep.data = g->reaching.data = g;
 	err = open_parts(g);
 	if (err < 0) {
 		gateway_close(g);
@@ -544,7 +579,10 @@ void gateway_log_mappings(const struct gateway *g)
 
 static void free_gateway(uv_handle_t *handle)
 {
-	free(handle->data);
+	struct gateway *g = handle->data;
+
+	if (--g->closing == 0)
+		free(g);
 }
 
 void gateway_close(struct gateway *g)
@@ -566,5 +604,7 @@ void gateway_close(struct gateway *g)
 	line_close(g->lines[0]);
 	line_close(g->lines[1]);
 	servers_close(g->servers);
+	g->closing = 2;
 	uv_close((uv_handle_t *)&g->sweep, free_gateway);
+	uv_close((uv_handle_t *)&g->reaching, free_gateway);
 }

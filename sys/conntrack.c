@@ -27,7 +27,6 @@ struct conntrack {
 };
 
 struct scrub {
-	uint32_t ip;
 	const struct conntrack_port *ports;
 	size_t port_count;
 	size_t count;
@@ -78,19 +77,19 @@ static int flow_read(const struct nlattr *a, void *data)
 	return MNL_CB_OK;
 }
 
-static bool has_port(const struct scrub *s, uint8_t protocol, uint16_t port)
+static bool has_port(const struct scrub *s, uint32_t ip, uint8_t protocol, uint16_t port)
 {
 	for (size_t i = 0; i < s->port_count; i++)
-		if (s->ports[i].port == port && s->ports[i].protocol == protocol)
+		if (s->ports[i].port == port && s->ports[i].ip == ip && s->ports[i].protocol == protocol)
 			return true;
 	return false;
 }
 
 static bool is_doomed(const struct scrub *s, const struct tuple *original, const struct tuple *reply)
 {
-	if (original->dst == s->ip && has_port(s, original->protocol, original->dst_port))
+	if (has_port(s, original->dst, original->protocol, original->dst_port))
 		return true; /* came in */
-	return reply->dst == s->ip && original->src != s->ip && has_port(s, original->protocol, reply->dst_port); /* goes out */
+	return original->src != reply->dst && has_port(s, reply->dst, original->protocol, reply->dst_port); /* goes out */
 }
 
 static int flow_seen(const struct nlmsghdr *nlh, void *data)
@@ -171,14 +170,14 @@ static int scrub_once(struct conntrack *ct, struct scrub *s)
 	return err;
 }
 
-int conntrack_scrub(struct conntrack *ct, uint32_t ip, const struct conntrack_port *ports, size_t count)
+int conntrack_scrub(struct conntrack *ct, const struct conntrack_port *ports, size_t count)
 {
 	struct scrub *s = calloc(1, sizeof(*s));
 	int deleted = 0, err = 0;
 
 	if (!s)
 		return -ENOMEM;
-	*s = (struct scrub){ .ip = ip, .ports = ports, .port_count = count };
+	*s = (struct scrub){ .ports = ports, .port_count = count };
 	for (int pass = 0; pass < PASSES_MAX && err == 0; pass++) {
 		s->count = 0;
 		err = scrub_once(ct, s);

@@ -94,5 +94,115 @@ class Neighbours(unittest.TestCase):
             self.assertRegex("\n".join(gateway.lines), r"foreign=[1-9]")
 
 
+class Hairpin(unittest.TestCase):
+    """The outer endpoint from inside: behind the carrier's NAT, which turns nothing back itself."""
+
+    @classmethod
+    def setUpClass(cls):
+        cls.home = Home(nat={**FULL_CONE, "hairpin": "off"})
+        cls.home.up()
+        try:
+            cls.before = cls.home.ruleset()
+            cls.gateway = cls.home.gateway()
+            cls.gateway.wait_line("NAT UDP mapping")
+            cls.gateway.wait_line("NAT TCP mapping")
+            cls.gateway.wait_line("line TCP: public address")
+        except BaseException:
+            cls.home.down()
+            raise
+
+    @classmethod
+    def tearDownClass(cls):
+        cls.home.down()
+
+    def mapped(self, opcode, port, role="lan1"):
+        """The outer endpoint of a new mapping, when the LAN may use it too."""
+        outer = Pmp(self.home, role).map(opcode, port).outer
+        key = f"{'udp' if opcode == UDP else 'tcp'}.{PUBLIC}.{outer}"
+        eventually(lambda: key in self.home.elements("hairpin"), what=f"{key} in the map hairpin")
+        return PUBLIC, outer
+
+    def test_from_the_lan(self):
+        """A LAN host, the mapped client itself and the router reach the client by the outer endpoint, UDP and TCP"""
+        echo = Echo(self.home, "lan1", 7301)
+        udp, tcp = self.mapped(UDP, 7301), self.mapped(TCP, 7301)
+        # Where the bridge asks netfilter a frame never leaves by the port it came in by: then not the client itself.
+        for bridge_asks, roles in [("1", ["lan2", "router"]), ("0", ["lan2", "lan1", "router"])]:
+            self.home.run("router", ["sysctl", "-q", f"net.bridge.bridge-nf-call-iptables={bridge_asks}"], check=False)
+            for role in roles:
+                self.assertEqual(knock_udp(self.home, udp, role=role), b"echo hello", (bridge_asks, role))
+                self.assertEqual(knock_tcp(self.home, tcp, role=role), b"echo hello", (bridge_asks, role))
+        self.assertEqual({source for _, _, source in echo.seen}, {ROUTER}, "the way back is by the router")
+        self.assertEqual(knock_udp(self.home, udp), b"echo hello")
+        self.assertEqual(knock_tcp(self.home, tcp), b"echo hello")
+        self.assertEqual(echo.seen[-1][2], STRANGER, "who comes from outside keeps his address")
+
+    def test_only_that_endpoint(self):
+        """Other ports of the public address, the other protocol and the line's neighbours are not turned to the client"""
+        echo = Echo(self.home, "lan1", 7302)
+        udp = self.mapped(UDP, 7302)
+        self.assertIsNone(knock_tcp(self.home, udp, role="lan2", timeout=0.3))
+        self.assertIsNone(knock_udp(self.home, (PUBLIC, udp[1] ^ 1), role="lan2", timeout=0.3, tries=1))
+        # a neighbour on the line who sends the public address to us: no LAN host
+        self.home.run("customer", ["ip", "route", "replace", PUBLIC, "via", "100.64.0.2", "dev", "eth0"])
+        self.addCleanup(self.home.run, "customer", ["ip", "route", "del", PUBLIC])
+        self.home.run("carrier", ["ip", "link", "set", "dev", "customer", "type", "bridge_slave", "isolated", "off"])
+        self.home.run("carrier", ["ip", "link", "set", "dev", "router", "type", "bridge_slave", "isolated", "off"])
+        self.assertIsNone(knock_udp(self.home, udp, role="customer", timeout=0.3, tries=1))
+        self.assertEqual(echo.seen, [])
+
+    def test_older_flow(self):
+        """A LAN host's flow to the outer endpoint that stood before the mapping is turned to the client too"""
+        Echo(self.home, "lan1", 7305)
+        early = self.home.socket("lan2")
+        before = self.mapped(UDP, 7305)
+        Pmp(self.home).map(UDP, 7305, lifetime=0)
+        self.assertIsNone(knock_udp(self.home, before, role="lan2", s=early, timeout=0.3, tries=1))
+        self.assertEqual(self.mapped(UDP, 7305), before, "the carrier's mapping outlives ours")
+        self.assertEqual(knock_udp(self.home, before, role="lan2", s=early), b"echo hello")
+
+    def test_it_follows(self):
+        """When the hole moves the LAN's way follows, and it goes with the mapping"""
+        Echo(self.home, "lan1", 7303)
+        pmp = Pmp(self.home)
+        first = self.mapped(UDP, 7303)
+        self.assertEqual(knock_udp(self.home, first, role="lan2"), b"echo hello")
+        self.home.nat("flush")  # another outer port for each hole
+        moved = eventually(lambda: pmp.map(UDP, 7303).outer != first[1] and (PUBLIC, pmp.map(UDP, 7303).outer), 20, "a move")
+        eventually(lambda: f"udp.{PUBLIC}.{moved[1]}" in self.home.elements("hairpin"), what="hairpin's change")
+        self.assertNotIn(f"udp.{PUBLIC}.{first[1]}", self.home.elements("hairpin"))
+        flow = self.home.socket("lan2")
+        self.assertEqual(knock_udp(self.home, moved, b"in", role="lan2", s=flow), b"echo in")
+        pmp.map(UDP, 7303, lifetime=0)
+        self.assertNotIn(f"udp.{PUBLIC}.{moved[1]}", self.home.elements("hairpin"))
+        self.assertIsNone(knock_udp(self.home, moved, b"out", role="lan2", s=flow, timeout=0.3, tries=1))
+
+    def test_outbound(self):
+        """From the mapped port, and only from there, a client's flows leave by the advertised port: UDP and TCP"""
+        for opcode, kind in [(UDP, socket.SOCK_DGRAM), (TCP, socket.SOCK_STREAM)]:
+            outer = Pmp(self.home).map(opcode, 7304).outer
+            at_stranger = self.home.socket("stranger", socket.AF_INET, kind)
+            at_stranger.bind((STRANGER, 9304))
+            if kind == socket.SOCK_STREAM:
+                at_stranger.listen(4)
+            sources = []
+            for role in ["lan1", "lan2"]:  # the second host's flow has the same source port
+                s = self.home.socket(role, socket.AF_INET, kind)
+                s.bind(("", 7304))
+                s.connect((STRANGER, 9304))
+                if kind == socket.SOCK_STREAM:
+                    connection, source = at_stranger.accept()
+                    connection.sendall(b"back")
+                    connection.close()
+                else:
+                    s.send(b"out")
+                    source = at_stranger.recvfrom(100)[1]
+                    at_stranger.sendto(b"back", source)
+                self.assertEqual(s.recv(100), b"back", role)
+                sources.append(source)
+            self.assertEqual(sources[0], (PUBLIC, outer))
+            self.assertNotEqual(sources[1][1], outer)
+
+
 if __name__ == "__main__":
     unittest.main()
