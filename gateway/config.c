@@ -147,7 +147,7 @@ static const struct option_row rows[] = {
 	{ .name = "mark", .kind = OPTION_READ, .read = mark_read, .fallback = "0x00400000/0x00400000", .argument = "VALUE/MASK",
 		.help = "Connection mark of our flows" },
 	{ .name = "accept-chain", .kind = OPTION_READ, .repeatable = true, .read = accept_chain_read, .argument = "'FAMILY TABLE CHAIN'",
-		.help = "Foreign nftables chain that must let our flows pass, repeatable" },
+		.help = "Foreign nftables chain, forward or input, that must let our flows pass, repeatable" },
 	{ .name = "relay-ports", .kind = OPTION_READ, .read = relay_ports_read, .fallback = "20000-29999", .argument = "LOW-HIGH",
 		.help = "Ports of the line's address that holes use" },
 	{ .name = "lease", .kind = OPTION_U32, .offset = AT(lease_s), .min = 10, .max = 86400, .fallback = "120", .argument = "SECONDS",

@@ -29,9 +29,9 @@ static int none_exempt(struct firewall *f, enum lease_protocol protocol, const s
 	return 0;
 }
 
-static void none_obstacles(struct firewall *f, char *buf, size_t max)
+static void none_obstacles(struct firewall *f, enum firewall_way way, char *buf, size_t max)
 {
-	(void)f;
+	(void)f, (void)way;
 	if (max)
 		buf[0] = '\0';
 }

@@ -15,7 +15,10 @@
  *
  * The STUN servers in use are exempt from both, or the holes would be taken from the
  * sockets that hold them. Flows of ours, inbound and hairpinned, carry a ct mark, by which
- * a foreign chain that drops by default can let them pass (accept_chains).
+ * a foreign chain that drops by default can let them pass (accept_chains). Those to a LAN client pass
+ * the forward chains, those to the router's own address, for a service that runs there,
+ * the input chains; both in the same way. A UDP service that listens on every address
+ * answers strangers from the line's: that is then the client_ip to give.
  *
  * A change takes effect or fails whole, and what is there already may be added again. After
  * each the caller scrubs conntrack.
@@ -52,6 +55,9 @@ struct firewall_config {
 	size_t accept_chain_count;
 };
 
+/* By which chains a flow of ours goes on: to a LAN client, or to a service on the router itself. */
+enum firewall_way { FIREWALL_FORWARD, FIREWALL_INPUT };
+
 struct firewall;
 
 /* A backend's row. Errors are negative errno; firewall_error says more. */
@@ -65,8 +71,8 @@ struct firewall_backend {
 	int (*reach)(struct firewall *f, const struct firewall_reach *changes, size_t count);
 	/* The servers in use, all of them, per protocol. */
 	int (*exempt)(struct firewall *f, enum lease_protocol protocol, const struct endpoint *servers, size_t count);
-	/* Names the foreign chains that would drop our flows, joined by ", "; "" when none. */
-	void (*obstacles)(struct firewall *f, char *buf, size_t max);
+	/* Names the foreign chains on that way that would drop our flows, joined by ", "; "" when none. */
+	void (*obstacles)(struct firewall *f, enum firewall_way way, char *buf, size_t max);
 	/* Leaves no trace. NULL is fine. */
 	void (*close)(struct firewall *f);
 	const char *(*error)(const struct firewall *f); /* of the last call that failed */

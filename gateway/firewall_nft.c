@@ -341,27 +341,83 @@ static bool is_accepted(const struct firewall_config *c, const char *chain)
 	return false;
 }
 
+/* Copies a line of text, without its indentation, and goes on to the next. False when there is none. */
+static bool next_line(const char **text, char *line, size_t max)
+{
+	const char *at = *text;
+	size_t len;
+
+	if (!at || !*at)
+		return false;
+	at += strspn(at, " \t");
+	len = strcspn(at, "\n");
+	snprintf(line, max, "%.*s", (int)len, at);
+	*text = at + len + (at[len] == '\n');
+	return true;
+}
+
+/* Whether a rule, as listed, drops all that comes to it. */
+static bool drops_all(const char *rule)
+{
+	int counter = 0;
+
+	sscanf(rule, "counter packets %*u bytes %*u %n", &counter);
+	rule += counter;
+	return strncmp(rule, "drop", 4) == 0 || strncmp(rule, "reject", 6) == 0;
+}
+
+/* Whether a rule lets flows with our mark pass, or every flow that some DNAT let in. */
+static bool lets_ours_pass(const struct firewall_config *c, const char *rule)
+{
+	char mark[16];
+
+	snprintf(mark, sizeof(mark), "0x%08x", c->mark);
+	return strncmp(rule, "ct status dnat accept", 21) == 0 ||
+		(strncmp(rule, "ct mark ", 8) == 0 && strstr(rule, mark) && strstr(rule, " accept"));
+}
+
+/* Reads a base chain's own rules, not those it jumps to: its policy or a rule drops all, and none before lets ours pass. */
+static bool would_drop(struct firewall *f, const char *chain)
+{
+	char what[600], line[1024];
+	bool policy = false;
+	const char *text;
+
+	if (is_accepted(&f->config, chain))
+		return false;
+	snprintf(what, sizeof(what), "chain %s", chain);
+	for (text = list(f, what); next_line(&text, line, sizeof(line));) {
+		if (strncmp(line, "type ", 5) == 0)
+			policy = strstr(line, "policy drop;") != NULL;
+		else if (lets_ours_pass(&f->config, line))
+			return false;
+		else if (drops_all(line))
+			return true;
+	}
+	return policy;
+}
+
 /*
  * Reads "list chains": a table's line, its chains' lines, and under each what it hooks. Our
  * flows are IPv4, so tables of other families do not matter.
  */
-static void nft_obstacles(struct firewall *f, char *buf, size_t max)
+static void nft_obstacles(struct firewall *f, enum firewall_way way, char *buf, size_t max)
 {
-	const char *line = list(f, "chains");
-	char table[256] = "", chain[520] = "";
+	const char *const hook = way == FIREWALL_INPUT ? "type filter hook input " : "type filter hook forward ";
+	const char *said = list(f, "chains");
+	CLEANUP(free_text) char *text = said ? strdup(said) : NULL;
+	char line[256], table[256] = "", chain[520] = "";
 	size_t used = 0;
 
 	buf[0] = '\0';
-	for (; line && *line; line += strcspn(line, "\n"), line += *line == '\n') {
-		char family[16], name[200], text[256];
+	for (const char *at = text; next_line(&at, line, sizeof(line));) {
+		char family[16], name[200];
 
-		snprintf(text, sizeof(text), "%.*s", (int)strcspn(line, "\n"), line);
-		if (sscanf(text, "table %15s %199s", family, name) == 2)
+		if (sscanf(line, "table %15s %199s", family, name) == 2)
 			snprintf(table, sizeof(table), "%s %s", family, name);
-		else if (sscanf(text, " chain %199s", name) == 1)
+		else if (sscanf(line, "chain %199s", name) == 1)
 			snprintf(chain, sizeof(chain), "%s %s", table, name);
-		else if (strstr(text, "hook forward") && strstr(text, "policy drop") && firewall_chain_valid(chain) &&
-			!is_accepted(&f->config, chain) && used < max)
+		else if (strncmp(line, hook, strlen(hook)) == 0 && firewall_chain_valid(chain) && used < max && would_drop(f, chain))
 			used += (size_t)snprintf(buf + used, max - used, "%s'%s'", used ? ", " : "", chain);
 	}
 }

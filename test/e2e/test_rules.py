@@ -204,5 +204,64 @@ class Hairpin(unittest.TestCase):
             self.assertNotEqual(sources[1][1], outer)
 
 
+class ForeignChains(unittest.TestCase):
+    """What the router's own firewall does to our flows, on to the LAN and to itself."""
+
+    @classmethod
+    def setUpClass(cls):
+        cls.home = Home()
+        cls.home.up()
+
+    @classmethod
+    def tearDownClass(cls):
+        cls.home.down()
+
+    def named(self, *options, rules=""):
+        """The chains named at start, forward and input."""
+        if rules:
+            self.home.nft("router", rules)
+        try:
+            gateway = self.home.gateway(*options, accept=False, ready="ready")
+            gateway.stop()
+        finally:
+            if rules:
+                self.home.nft("router", "delete table inet other")
+        said = [re.findall("'([^']*)'", line.split("drops by default")[0]) for level in ["[W]", "[I]"]
+                for line in gateway.lines if level in line and "drops by default" in line]
+        return [name for names in said for name in names]
+
+    def test_obstacles(self):
+        """Forward and input chains that would drop our flows are named, those that let them pass are not"""
+        accept = "--accept-chain"
+        self.assertEqual(self.named(), ["inet filter forward", "inet filter input"])
+        self.assertEqual(self.named(accept, "inet filter forward"), ["inet filter input"])
+        self.assertEqual(self.named(accept, "inet filter forward", accept, "inet filter input"), [])
+        hook = "table inet other {{ chain {0} {{ type filter hook {0} priority 10; policy {1}; {2}; }}; }}"
+        for way in ["input", "forward"]:
+            for policy, rules, drops in [
+                    ("accept", "counter", False), ("drop", "tcp dport 22 accept", True), ("accept", "counter drop", True),
+                    ("accept", "ct state established accept; reject with icmpx admin-prohibited", True),
+                    ("accept", "tcp dport 23 drop", False), ("drop", "ct status dnat accept", False),
+                    ("drop", "ct mark & 0x00400000 == 0x00400000 accept", False),
+                    ("drop", "ct mark & 0x00800000 == 0x00800000 accept", True)]:
+                names = self.named(rules=hook.format(way, policy, rules))
+                self.assertEqual(f"inet other {way}" in names, drops, (way, policy, rules))
+
+    def test_service_on_the_router(self):
+        """A mapping to the router's own address passes an input chain that drops, by --accept-chain; nothing else does"""
+        Echo(self.home, "router", 7400)
+        for accepts, udp, tcp in [([], None, None), (["inet filter input"], b"echo hello", b"echo hello")]:
+            gateway = self.home.gateway(*(word for chain in accepts for word in ["--accept-chain", chain]))
+            # What the rule of such a mapping is: requests come from LAN hosts only. A UDP service on every address
+            # answers strangers from the line's.
+            outside = ("100.64.0.2", 20400)
+            self.home.nft("router", f"""add element inet stunway inbound {{ udp . 20400 : {outside[0]} . 7400 }}
+                                        add element inet stunway inbound {{ tcp . 20400 : {ROUTER} . 7400 }}""")
+            self.assertEqual(knock_udp(self.home, outside, role="carrier", timeout=0.4, tries=1 if udp is None else 3), udp)
+            self.assertEqual(knock_tcp(self.home, outside, role="carrier", timeout=0.4 if tcp is None else 3), tcp)
+            self.assertIsNone(knock_udp(self.home, ("100.64.0.2", 7400), role="carrier", timeout=0.3, tries=1))
+            gateway.stop()
+
+
 if __name__ == "__main__":
     unittest.main()
