@@ -5,7 +5,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "gateway/line.h"
 #include "gateway/punch.h"
 #include "gateway/rules.h"
 #include "sys/clock.h"
@@ -18,6 +17,7 @@
 #define REFUSAL_LOG_BURST 10
 #define LOG_BURST	 100  /* lines of mappings' events at once, then one per … */
 #define LOG_MS		 250
+#define WISH_MIN	 1024 /* lower ports are the router's own affair */
 #define RECHECK_MS	 5000 /* a lossy line is suspect all the time: its holes are not all asked at each turn */
 
 struct gateway {
@@ -216,16 +216,29 @@ static uint16_t permitted_relay(const struct gateway *g, const struct lease_key 
 	return port ? port : access_next(&c->access, key->client_ip, key->internal_port, c->relay_low, c->relay_high);
 }
 
-/* Opens a hole on the client's preferred relay port, or the next that it may have and that is free. */
-static int punch_relay(struct gateway *g, struct mapping *m, const struct lease_key *key, struct punch **out)
+/* Whether a client's wish for an outer port can be granted: where the line's address is public it is a relay port. */
+static bool may_wish(const struct gateway *g, const struct lease_key *key, uint16_t port)
+{
+	const struct endpoint wan = endpoint_ipv4(g->wan.ip, port);
+
+	return port >= WISH_MIN && !endpoint_is_local(&wan) && !leases_find_relay(g->leases, key->protocol, port) &&
+		access_allows(&g->config->access, key->client_ip, key->internal_port, port);
+}
+
+/* Opens a hole on the relay port wished for, else the client's preferred one, or the next that it may have and that is free. */
+static int punch_relay(struct gateway *g, struct mapping *m, const struct lease_key *key, uint16_t wish, struct punch **out)
 {
 	const uint16_t low = g->config->relay_low, high = g->config->relay_high;
 	const uint32_t range = (uint32_t)(high - low) + 1;
 	uint16_t port = permitted_relay(g, key, leases_preferred_relay(key, low, high));
 	struct punch_config c = { .loop = g->loop, .servers = g->servers, .protocol = key->protocol,
-		.keepalive_ms = g->config->keepalive_s * 1000, .event = hole_event, .owner = m };
+		.keepalive_ms = g->config->keepalive_s * 1000, .event = hole_event, .owner = m,
+		.direct = line_is_direct(line_of(g, key->protocol)) };
 	int err = port ? -EADDRINUSE : -EACCES;
 
+	c.local = endpoint_ipv4(g->wan.ip, wish);
+	if (may_wish(g, key, wish) && punch_open(out, &c) == 0)
+		return 0;
 	for (uint32_t i = 0, tries = 0; i < range && tries < RELAY_TRIES && err == -EADDRINUSE; i++) {
 		if (!leases_find_relay(g->leases, key->protocol, port)) {
 			c.local = endpoint_ipv4(g->wan.ip, port);
@@ -250,7 +263,7 @@ static int begin(struct gateway *g, const struct lease_key *key, const struct na
 	if (!m)
 		return -ENOMEM;
 	*m = (struct mapping){ .gateway = g, .waiting = true, .waiting_since_ms = clock_ms(), .asker = *asker, .request = *request };
-	err = punch_relay(g, m, key, &m->punch);
+	err = punch_relay(g, m, key, request->suggested_port, &m->punch);
 	if (err == 0) {
 		err = leases_add(g->leases, key, punch_port(m->punch), expiry_ms(g, request), &m->lease);
 		if (err < 0)
@@ -263,6 +276,7 @@ static int begin(struct gateway *g, const struct lease_key *key, const struct na
 	m->lease->owner = m;
 	m->rule.mapping = (struct firewall_mapping){ .protocol = key->protocol, .relay_port = m->lease->relay_port,
 		.client_ip = key->client_ip, .internal_port = key->internal_port };
+	reach(m);
 	/* The question is on its way: the firewall's work takes no time of the answer's. */
 	if (line_verdict(line_of(g, key->protocol)) == LINE_SUITED)
 		rules_add(g->rules, &m->rule);
@@ -442,11 +456,20 @@ static void moved(struct gateway *g, uint32_t ip)
 	g->callbacks->announce(g->owner);
 }
 
-static void reach_all(struct gateway *g, enum lease_protocol protocol)
+/* What the line just learned of itself changes how its holes are held, and what the LAN may reach. */
+static void follow_line(struct gateway *g, enum lease_protocol protocol)
 {
-	for (struct lease *l = leases_next(g->leases, NULL); l; l = leases_next(g->leases, l))
-		if (l->key.protocol == protocol)
-			reach(l->owner);
+	const bool direct = line_is_direct(line_of(g, protocol));
+
+	for (struct lease *l = leases_next(g->leases, NULL); l; l = leases_next(g->leases, l)) {
+		struct mapping *m = l->owner;
+
+		if (l->key.protocol != protocol)
+			continue;
+		punch_direct(m->punch, direct);
+		settle(m);
+		reach(m);
+	}
 }
 
 static void verdict_came(struct gateway *g, enum lease_protocol protocol)
@@ -482,7 +505,7 @@ static void line_event(void *owner, enum lease_protocol protocol, enum line_even
 		if (protocol == LEASE_UDP || line_public_ip(line_of(g, LEASE_UDP)) == 0)
 			if (ip != g->public_ip)
 				moved(g, ip);
-		reach_all(g, protocol);
+		follow_line(g, protocol);
 		break;
 	case LINE_SUSPECT:
 		recheck_all(g, protocol);
@@ -562,12 +585,31 @@ int gateway_open(struct gateway **out, uv_loop_t *loop, const struct config *con
 	return 0;
 }
 
+struct line_nat gateway_nat(const struct gateway *g, enum lease_protocol protocol)
+{
+	return line_nat(line_of(g, protocol));
+}
+
+static void log_nat(const struct gateway *g, enum lease_protocol protocol)
+{
+	const struct line_nat n = gateway_nat(g, protocol);
+	const uint32_t known = line_public_ip(line_of(g, protocol));
+	const struct endpoint ip = known ? endpoint_ipv4(known, 0) : (struct endpoint){ 0 };
+	const char *mapping = stunway_behavior_text(n.mapping), *filtering = stunway_behavior_text(n.filtering);
+	char text[ENDPOINT_TEXT_MAX];
+
+	log_info("line %s: public=%s nat=%s mapping=%s filtering=%s", protocol_name(protocol), endpoint_ip_text(&ip, text),
+		n.direct ? "none" : "carrier", mapping[0] ? mapping : "unknown", filtering[0] ? filtering : "unknown");
+}
+
 void gateway_log_mappings(const struct gateway *g)
 {
 	static const char *const states[] = { [HOLE_PUNCHING] = "punching", [HOLE_OPEN] = "open", [HOLE_LOST] = "lost" };
 	const uint64_t now_ms = clock_ms();
 	char text[160];
 
+	log_nat(g, LEASE_UDP);
+	log_nat(g, LEASE_TCP);
 	log_info("mappings count=%zu epoch=%u s", leases_count(g->leases), gateway_epoch_s(g));
 	for (struct lease *l = leases_next(g->leases, NULL); l; l = leases_next(g->leases, l)) {
 		const struct mapping *m = l->owner;

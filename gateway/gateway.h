@@ -16,6 +16,7 @@
 #include <uv.h>
 
 #include "gateway/config.h"
+#include "gateway/line.h"
 #include "lib/natpmp.h"
 #include "sys/netif.h"
 
@@ -58,6 +59,8 @@ void gateway_reconsider(struct gateway *g);
 /* 1: *result and *public_ip are the answer to opcode 0. 0: say nothing yet. */
 int gateway_address(struct gateway *g, enum natpmp_result *result, uint32_t *public_ip);
 uint32_t gateway_epoch_s(const struct gateway *g);
+/* What is known of the carrier's NAT for a protocol's mappings. */
+struct line_nat gateway_nat(const struct gateway *g, enum lease_protocol protocol);
 /* A table of all mappings and the line, to the log at info level. */
 void gateway_log_mappings(const struct gateway *g);
 /* Ends all holes and takes all mappings from the firewall; the loop must run until its handles are closed. */

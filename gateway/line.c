@@ -27,6 +27,7 @@ struct line {
 	bool said; /* to the log, what was */
 	enum stunway_behavior said_mapping, said_filtering;
 	uint32_t public_ip;
+	bool direct;
 	uint64_t silent_since_ms; /* 0: a server answers */
 };
 
@@ -35,8 +36,26 @@ static const char *name_of(const struct line *l)
 	return l->config.protocol == LEASE_TCP ? "TCP" : "UDP";
 }
 
+bool line_is_direct(const struct line *l)
+{
+	return l->direct;
+}
+
+struct line_nat line_nat(const struct line *l)
+{
+	struct line_nat n = { .direct = l->direct };
+
+	if (l->direct || (l->checked && l->verdict.mapping_known))
+		n.mapping = l->direct ? STUNWAY_ENDPOINT_INDEPENDENT : l->verdict.mapping;
+	if (l->checked && l->verdict.done)
+		n.filtering = l->verdict.filtering;
+	return n;
+}
+
 enum line_verdict line_verdict(const struct line *l)
 {
+	if (l->direct)
+		return LINE_SUITED;
 	if (!l->checked)
 		return LINE_ASKING;
 	return l->verdict.mapping == STUNWAY_BEHAVIOR_UNKNOWN || l->verdict.mapping == STUNWAY_ENDPOINT_INDEPENDENT ? LINE_SUITED : LINE_UNSUITED;
@@ -52,13 +71,31 @@ static void tell(struct line *l, enum line_event event)
 	l->config.event(l->config.owner, l->config.protocol, event);
 }
 
+/* Likewise where there is no NAT: what stands before the line may filter all the same. */
+static void log_direct(const struct line *l)
+{
+	const enum stunway_behavior filtering = l->verdict.filtering;
+
+	if (l->config.protocol == LEASE_TCP || filtering == STUNWAY_BEHAVIOR_UNKNOWN)
+		log_info("no NAT %s: the public address is the line's own; whether strangers are let in cannot be asked here", name_of(l));
+	else if (filtering == STUNWAY_ENDPOINT_INDEPENDENT)
+		log_info("no NAT UDP filtering=%s: the public address is the line's own, strangers reach mapped ports",
+			stunway_behavior_text(filtering));
+	else
+		log_warn("no NAT UDP filtering=%s: the public address is the line's own, but something before it lets a stranger in only "
+			 "after the client has sent to that %s first",
+			stunway_behavior_text(filtering), filtering == STUNWAY_ADDRESS_DEPENDENT ? "address" : "address and port");
+}
+
 /* What the verdict means for people. */
 static void log_verdict(const struct line *l)
 {
 	const struct natcheck *v = &l->verdict;
 	const char *mapping = stunway_behavior_text(v->mapping), *filtering = stunway_behavior_text(v->filtering);
 
-	if (v->alone)
+	if (l->direct)
+		log_direct(l);
+	else if (v->alone)
 		log_warn("carrier's NAT %s: cannot tell whether holes work, the STUN server has no second address: "
 			 "name another --stun; mappings are tried",
 			name_of(l));
@@ -173,6 +210,14 @@ static bool is_undecided(const struct line *l)
 	return !l->checked || l->verdict.mapping == STUNWAY_BEHAVIOR_UNKNOWN;
 }
 
+/* No NAT: STUN shows the very endpoint that asked, and it is one that the Internet can have. */
+static bool shows_itself(const struct line *l)
+{
+	const struct endpoint own = endpoint_ipv4(l->config.wan_ip, punch_port(l->watch));
+
+	return !endpoint_is_local(&own) && endpoint_equal(&own, &punch_hole(l->watch)->outer);
+}
+
 static void learned(struct line *l)
 {
 	const uint32_t ip = endpoint_ip32(&punch_hole(l->watch)->outer);
@@ -181,8 +226,10 @@ static void learned(struct line *l)
 
 	l->silent_since_ms = 0;
 	l->public_ip = ip;
-	log_info("line %s: public address=%s rtt=%u ms", name_of(l), endpoint_ip_text(&punch_hole(l->watch)->outer, text),
-		punch_hole(l->watch)->rtt_ms);
+	l->said &= l->direct == shows_itself(l);
+	l->direct = shows_itself(l);
+	log_info("line %s: public address=%s rtt=%u ms%s", name_of(l), endpoint_ip_text(&punch_hole(l->watch)->outer, text),
+		punch_hole(l->watch)->rtt_ms, l->direct ? ", the line's own: no hole is needed" : "");
 	tell(l, event);
 	if (event == LINE_MOVED)
 		restart_check(l);

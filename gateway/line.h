@@ -5,6 +5,9 @@
  * The watch hole asks every few seconds, so that a renumbered line is noticed soon, and
  * knows the public address. The verdict says whether a hole is worth punching: asked when
  * the watch hole opens, again when the public address changes, and again while unknown.
+ *
+ * A line whose watch hole shows its own public address and port has no NAT: it is direct.
+ * Each look of the watch hole confirms it, so a 1:1 NAT, or a NAT that comes between, shows.
  */
 #ifndef GATEWAY_LINE_H
 #define GATEWAY_LINE_H
@@ -17,8 +20,8 @@
 struct line;
 
 enum line_event {
-	LINE_UP,      /* the public address is known (again) */
-	LINE_MOVED,   /* the public address is another */
+	LINE_UP,      /* the public address is known (again), line_is_direct may be another */
+	LINE_MOVED,   /* the public address is another, likewise */
 	LINE_SUSPECT, /* other holes may want to look too */
 	LINE_VERDICT, /* line_verdict says something new */
 };
@@ -44,6 +47,14 @@ enum line_verdict {
 
 int line_open(struct line **out, const struct line_config *config);
 enum line_verdict line_verdict(const struct line *l);
+/* Whether there is no NAT, and so no hole is needed. */
+bool line_is_direct(const struct line *l);
+/* What is known of the carrier's NAT: behaviours, STUNWAY_BEHAVIOR_UNKNOWN where it cannot be asked or is not answered yet. */
+struct line_nat {
+	bool direct;
+	enum stunway_behavior mapping, filtering;
+};
+struct line_nat line_nat(const struct line *l);
 /* The public address in host order; 0 while it is not known. */
 uint32_t line_public_ip(const struct line *l);
 /* The list of servers changed. */

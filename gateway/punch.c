@@ -214,7 +214,10 @@ int punch_open(struct punch **out, const struct punch_config *config)
 		clock_ms());
 	uv_timer_init(config->loop, &p->timer);
 	p->timer.data = p;
-	advance(p); /* asks at once; no event can come of it yet */
+	if (config->direct)
+		punch_direct(p, true); /* its event waits for the loop's next turn */
+	else
+		advance(p); /* asks at once; no event can come of it yet */
 	err = p->short_of;
 	if (err < 0)
 		punch_close(p);
@@ -229,6 +232,20 @@ void punch_renew(struct punch *p)
 	dial_close(p->fresh);
 	p->held = p->fresh = NULL;
 	punch_recheck(p);
+}
+
+void punch_direct(struct punch *p, bool direct)
+{
+	struct endpoint own = p->config.local;
+
+	own.port = p->port;
+	if (direct) {
+		dial_close(p->held);
+		dial_close(p->fresh);
+		p->held = p->fresh = NULL;
+	}
+	hole_own(&p->hole, direct ? &own : NULL, clock_ms());
+	uv_timer_start(&p->timer, fire, 0, 0);
 }
 
 void punch_recheck(struct punch *p)

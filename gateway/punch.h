@@ -23,6 +23,7 @@ struct punch_config {
 	struct servers *servers; /* borrowed, outlives the punch */
 	enum lease_protocol protocol;
 	struct endpoint local; /* port 0: any */
+	bool direct; /* there is no NAT: the port is held, nobody is asked */
 	uint32_t keepalive_ms;
 	punch_event_fn *event;
 	void *owner;
@@ -36,6 +37,8 @@ uint16_t punch_port(const struct punch *p);
 void punch_recheck(struct punch *p);
 /* The same by new connections: the old ones cannot live on, since the public address is another. */
 void punch_renew(struct punch *p);
+/* The line has no NAT, or has one again. */
+void punch_direct(struct punch *p, bool direct);
 void punch_close(struct punch *p); /* NULL is fine */
 
 #endif

@@ -209,7 +209,7 @@ void hole_break(struct hole *h, const struct endpoint *server, uint64_t now_ms)
 {
 	uint64_t again_ms;
 
-	if (!endpoint_equal(server, &h->asked))
+	if (h->owned || !endpoint_equal(server, &h->asked))
 		return;
 	h->unproven = true;
 	if (h->asking) {
@@ -228,8 +228,21 @@ void hole_break(struct hole *h, const struct endpoint *server, uint64_t now_ms)
 
 void hole_recheck(struct hole *h, uint64_t now_ms)
 {
-	if (h->asking || now_ms >= h->next_ms)
+	if (h->asking || h->owned || now_ms >= h->next_ms)
 		return;
 	h->next_ms = now_ms;
 	h->spread = true;
+}
+
+void hole_own(struct hole *h, const struct endpoint *own, uint64_t now_ms)
+{
+	const bool known = own && h->state == HOLE_OPEN && endpoint_equal(&h->outer, own);
+
+	if (!own && h->owned)
+		ask_at(h, now_ms);
+	if (own && !known)
+		learn(h, own, h->state == HOLE_OPEN ? HOLE_CHANGED : HOLE_OPENED, now_ms);
+	if (own)
+		ask_at(h, UINT64_MAX);
+	h->owned = own != NULL;
 }

@@ -49,6 +49,7 @@ struct hole {
 	uint64_t next_ms;	    /* when to ask, if not asking */
 	bool spread;		    /* the next rest is shorter by chance */
 	uint32_t turn;		    /* index of the server to ask, modulo their number */
+	bool owned;		    /* hole_own: nothing is asked */
 	uint8_t failures;	    /* in a row */
 	uint32_t tried;		    /* servers of this round that failed */
 	uint8_t rounds;		    /* in a row in which every server failed */
@@ -87,6 +88,11 @@ bool hole_receive(struct hole *h, const struct endpoint *from, const void *bytes
 void hole_break(struct hole *h, const struct endpoint *server, uint64_t now_ms);
 /* Asks now rather than at the next keepalive. */
 void hole_recheck(struct hole *h, uint64_t now_ms);
+/*
+ * No NAT stands before the socket: its own endpoint is the outer one, the hole is open and
+ * asks nobody. NULL: there is a NAT again, ask; what was told stands until it answers.
+ */
+void hole_own(struct hole *h, const struct endpoint *own, uint64_t now_ms);
 uint64_t hole_wake_ms(const struct hole *h);
 
 #endif

@@ -34,7 +34,7 @@ enum natpmp_result {
 struct natpmp_request {
 	uint8_t opcode;
 	uint16_t internal_port;	 /* mappings only */
-	uint16_t suggested_port; /* the outer port wished for; a hole cannot choose it */
+	uint16_t suggested_port; /* the outer port wished for; a carrier's NAT does not ask */
 	uint32_t lifetime_s;	 /* 0 deletes */
 };
 

@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Who may map what, the same endpoint from inside as from outside, and lines that need no hole."""
 import re
+import signal
 import socket
+import time
 import unittest
 
 from lab.home import *
-from lab.topology import LabError
 from pmp import Pmp, TCP, UDP
 
 
@@ -261,6 +262,132 @@ class ForeignChains(unittest.TestCase):
             self.assertEqual(knock_tcp(self.home, outside, role="carrier", timeout=0.4 if tcp is None else 3), tcp)
             self.assertIsNone(knock_udp(self.home, ("100.64.0.2", 7400), role="carrier", timeout=0.3, tries=1))
             gateway.stop()
+
+
+OWN = "203.0.113.5"  # WAN's, where it is public
+
+
+def public_wan(home, address=OWN):
+    """Gives the line a public address; the carrier routes it."""
+    for line in ["addr flush dev wan", f"addr add {address}/32 dev wan", "route replace default via 100.64.0.1 dev wan onlink"]:
+        home.run("router", ["ip", *line.split()])
+    for table in ["main", "103"]:
+        home.run("carrier", ["ip", "route", "replace", f"{address}/32", "dev", "in", "table", table])
+
+
+class Public(unittest.TestCase):
+    """A line with a public address needs no hole."""
+
+    @classmethod
+    def setUpClass(cls):
+        cls.home = Home(nat=False)
+        cls.home.up()
+        try:
+            public_wan(cls.home)
+            cls.gateway = cls.home.gateway("--keepalive", "5", "--access", "deny 7777 0.0.0.0/0 0-65535")
+            for protocol in ["UDP", "TCP"]:
+                cls.gateway.wait_line(f"line {protocol}: public address={OWN}")
+        except BaseException:
+            cls.home.down()
+            raise
+
+    @classmethod
+    def tearDownClass(cls):
+        cls.home.down()
+
+    def test_said(self):
+        """The log and the table of mappings say that there is no NAT, and that strangers are let in"""
+        self.gateway.wait_line("no NAT UDP filtering=endpoint-independent")
+        self.gateway.wait_line("no NAT TCP")
+        self.gateway._popen.send_signal(signal.SIGUSR1)
+        line = self.gateway.wait_line("line UDP: public=")
+        self.assertIn(f"public={OWN} nat=none mapping=endpoint-independent filtering=endpoint-independent", line)
+        self.assertIn("nat=none", self.gateway.wait_line("line TCP: public="))
+
+    def test_asked_port(self):
+        """The asked port is given when it is free, and reached from outside and inside, UDP and TCP"""
+        Echo(self.home, "lan1", 7501)
+        pmp = Pmp(self.home)
+        self.assertEqual(pmp.address().address, OWN)
+        for opcode, knock in [(UDP, knock_udp), (TCP, knock_tcp)]:
+            self.assertEqual(pmp.map(opcode, 7501, wish=40501).outer, 40501)
+            for role in ["stranger", "stranger2", "lan2", "router"]:
+                self.assertEqual(knock(self.home, (OWN, 40501), role=role), b"echo hello", (opcode, role))
+            self.assertEqual(pmp.map(opcode, 7501, wish=40599).outer, 40501, "a renewal keeps its port")
+
+    def test_another_port(self):
+        """A port that another mapping, a program of the router's or a rule has, or a low one, is not given: another is"""
+        taken = self.home.socket("router")
+        taken.bind((OWN, 40502))
+        self.assertEqual(Pmp(self.home, "lan2").map(UDP, 7502, wish=40503).outer, 40503)
+        for wish in [40502, 40503, 7777, 1023, 0]:
+            answer = Pmp(self.home).map(UDP, 7510 + wish % 89, wish=wish)
+            self.assertEqual(answer.result, 0)
+            self.assertIn(answer.outer, range(20000, 30000), wish)
+
+    def test_no_keepalive(self):
+        """No mapping asks a STUN server anything: only the watch holes do"""
+        self.home.nft("router", """table inet count {
+            set asks { type inet_service; size 1024; flags dynamic; }
+            chain output { type filter hook output priority 0; udp dport 3478-3479 update @asks { udp sport }; }
+        }""")
+        self.addCleanup(self.home.nft, "router", "delete table inet count")
+        for wish in range(40510, 40514):
+            self.assertEqual(Pmp(self.home).map(UDP, wish, wish=wish).outer, wish)
+        seen = len(self.gateway.lines)
+        time.sleep(6)  # longer than --keepalive
+        asks = self.home.nft("router", "list set inet count asks")
+        self.assertIn("elements", asks, "the watch hole asks")
+        self.assertNotIn("4051", asks)
+        self.assertFalse([line for line in self.gateway.lines[seen:] if "[W]" in line or "[E]" in line])
+
+
+class PublicOrNot(unittest.TestCase):
+    """Lines that are not what their address says, and lines that change."""
+
+    def test_filtered(self):
+        """A line without a NAT that something filters is called that"""
+        with Home(nat={"mode": "firewall", "filtering": "ad"}) as home:
+            public_wan(home)
+            home.run("carrier", ["ip", "route", "replace", "203.0.113.0/24", "dev", "nat-out"])
+            gateway = home.gateway()
+            line = gateway.wait_line("no NAT UDP filtering=address-dependent")
+            self.assertIn("[W]", line)
+            self.assertIn("the client has sent to that address first", line)
+
+    def test_double_nat(self):
+        """A public address behind another NAT still gets holes, and the outer port is that NAT's"""
+        with Home() as home:
+            public_wan(home, "198.18.0.2")
+            gateway = home.gateway()
+            gateway.wait_line("carrier's NAT UDP mapping")
+            Echo(home, "lan1", 7601)
+            pmp = Pmp(home)
+            answer = pmp.map(UDP, 7601, wish=40601)
+            self.assertNotEqual(answer.outer, 40601)
+            self.assertEqual(pmp.address().address, PUBLIC)
+            self.assertEqual(knock_udp(home, (PUBLIC, answer.outer)), b"echo hello")
+
+    def test_line_changes(self):
+        """When a NAT comes before a public line its mappings get holes, and when it goes they need none again"""
+        with Home(nat=False) as home:
+            public_wan(home)
+            gateway = home.gateway("--watch", "1")
+            gateway.wait_line("line TCP: public address")
+            Echo(home, "lan1", 7602)
+            pmp = Pmp(home)
+            for opcode in [UDP, TCP]:
+                self.assertEqual(pmp.map(opcode, 7602, wish=40602).outer, 40602)
+            home.start_nat(**FULL_CONE)
+            for opcode, knock in [(UDP, knock_udp), (TCP, knock_tcp)]:
+                outer = eventually(lambda: pmp.map(opcode, 7602).outer not in (40602, 0) and pmp.map(opcode, 7602).outer, 40, "a hole")
+                eventually(lambda: knock(home, (PUBLIC, outer)) == b"echo hello", 10, "reaching it")
+            for table in ["100", "102"]:
+                home.run("carrier", ["ip", "route", "flush", "table", table])
+            home.run("carrier", ["ip", "route", "del", "203.0.113.0/24", "dev", "nat-out"])
+            for opcode, knock in [(UDP, knock_udp), (TCP, knock_tcp)]:
+                eventually(lambda: pmp.map(opcode, 7602).outer == 40602, 40, "the own port")
+                eventually(lambda: knock(home, (OWN, 40602)) == b"echo hello", 10, "reaching it")
 
 
 if __name__ == "__main__":

@@ -774,6 +774,69 @@ static void changes_are_found_under_loss_and_none_is_invented(void **state)
 	assert_true(w.told[HOLE_CHANGED] >= 190);
 }
 
+static void without_a_nat_the_hole_is_open_and_asks_nobody(void **state)
+{
+	const struct endpoint own = endpoint_ipv4(0xcb007105u, 20000);
+	struct world w;
+
+	(void)state;
+	world_new(&w, 2, false);
+	hole_own(&w.hole, &own, w.sim.now_ms);
+	run_until(&w, w.sim.now_ms + HOUR_MS);
+	assert_int_equal(w.sent, 0);
+	assert_int_equal(w.told[HOLE_OPENED], 1);
+	assert_int_equal(w.hole.state, HOLE_OPEN);
+	assert_true(endpoint_equal(&w.hole.outer, &own));
+	hole_own(&w.hole, &own, w.sim.now_ms); /* nothing new */
+	hole_recheck(&w.hole, w.sim.now_ms);
+	hole_break(&w.hole, &w.servers[0].at, w.sim.now_ms);
+	run_until(&w, w.sim.now_ms + HOUR_MS);
+	assert_int_equal(w.sent, 0);
+	assert_int_equal(w.told[HOLE_OPENED], 1);
+}
+
+static void a_hole_follows_a_nat_that_goes_and_comes(void **state)
+{
+	const struct endpoint own = endpoint_ipv4(0xcb007105u, 20000);
+	struct world w;
+
+	(void)state;
+	world_new(&w, 2, false);
+	run_until(&w, w.sim.now_ms + MINUTE_MS);
+	drain(&w);
+	hole_own(&w.hole, NULL, w.sim.now_ms); /* there is one already: the hole is let alone */
+	hole_recheck(&w.hole, w.sim.now_ms);
+	drain(&w); /* a question is on its way when the NAT goes */
+	hole_own(&w.hole, &own, w.sim.now_ms);
+	run_until(&w, w.sim.now_ms + HOUR_MS);
+	assert_int_equal(w.told[HOLE_CHANGED], 1);
+	assert_true(endpoint_equal(&w.hole.outer, &own));
+	w.sent = 0;
+	hole_own(&w.hole, NULL, w.sim.now_ms);
+	assert_true(endpoint_equal(&w.hole.outer, &own)); /* what was told stands … */
+	run_until(&w, w.sim.now_ms + MINUTE_MS);
+	assert_int_equal(w.told[HOLE_CHANGED], 2); /* … until two answers agree */
+	assert_true(endpoint_equal(&w.hole.outer, &w.outer));
+	assert_true(w.sent >= 4); /* and is held as ever */
+}
+
+static void a_lost_hole_opens_when_the_nat_goes(void **state)
+{
+	const struct endpoint own = endpoint_ipv4(0xcb007105u, 20000);
+	struct world w;
+
+	(void)state;
+	world_new(&w, 1, false);
+	run_until(&w, w.sim.now_ms + MINUTE_MS);
+	w.servers[0].mood = DEAD;
+	run_until(&w, w.sim.now_ms + 2 * MINUTE_MS);
+	assert_int_equal(w.hole.state, HOLE_LOST);
+	hole_own(&w.hole, &own, w.sim.now_ms);
+	run_until(&w, w.sim.now_ms + MINUTE_MS);
+	assert_int_equal(w.told[HOLE_OPENED], 2);
+	assert_int_equal(w.hole.state, HOLE_OPEN);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -811,6 +874,9 @@ int main(void)
 		T(a_machine_that_slept_checks_its_hole_at_once),
 		T(a_day_of_30_percent_loss_keeps_the_hole_open),
 		T(changes_are_found_under_loss_and_none_is_invented),
+		T(without_a_nat_the_hole_is_open_and_asks_nobody),
+		T(a_hole_follows_a_nat_that_goes_and_comes),
+		T(a_lost_hole_opens_when_the_nat_goes),
 	};
 
 	return RUN(tests);
