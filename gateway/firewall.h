@@ -67,7 +67,10 @@ struct firewall_backend {
 	int (*open)(struct firewall **out, const struct firewall_config *config, char *why, size_t why_max);
 	int (*add)(struct firewall *f, const struct firewall_mapping *m);
 	int (*remove)(struct firewall *f, const struct firewall_mapping *m);
-	/* Hairpin follows, all of them at once. An outer endpoint that another mapping has is this one's from now on. */
+	/*
+	 * Hairpin follows, all of them at once. An outer endpoint that another mapping has is
+	 * this one's from now on. NULL: the backend knows no hairpin, and may ignore `outer`.
+	 */
 	int (*reach)(struct firewall *f, const struct firewall_reach *changes, size_t count);
 	/* The servers in use, all of them, per protocol. */
 	int (*exempt)(struct firewall *f, enum lease_protocol protocol, const struct endpoint *servers, size_t count);

@@ -163,7 +163,7 @@ void rules_reach_now(struct rules *r)
 		rule->mapping.outer = rule->outer;
 	}
 	unqueue(r, NULL);
-	if (count > 0 && r->backend->reach(r->firewall, changes, count) < 0)
+	if (count > 0 && r->backend->reach && r->backend->reach(r->firewall, changes, count) < 0)
 		complain(r, "firewall refused the outer endpoint to the LAN", changes[0].mapping);
 	for (size_t i = 0; i < count; i++) {
 		scrub_outer(r, changes[i].mapping, &changes[i].before);

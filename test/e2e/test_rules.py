@@ -162,6 +162,17 @@ class Hairpin(unittest.TestCase):
         self.assertEqual(self.mapped(UDP, 7305), before, "the carrier's mapping outlives ours")
         self.assertEqual(knock_udp(self.home, before, role="lan2", s=early), b"echo hello")
 
+    def test_another_had_it(self):
+        """An outer endpoint that the carrier gave to another mapping before is the new one's"""
+        echo = Echo(self.home, "lan1", 7306)
+        outer = self.mapped(UDP, 7306)
+        Pmp(self.home).map(UDP, 7306, lifetime=0)
+        self.home.nft("router", f"add element inet stunway hairpin {{ udp . {PUBLIC} . {outer[1]} : {LAN2} . 7999 }}")
+        self.assertEqual(Pmp(self.home).map(UDP, 7306).outer, outer[1])
+        eventually(lambda: self.home.elements("hairpin")[f"udp.{PUBLIC}.{outer[1]}"] == f"{LAN1}.7306", what="the right client")
+        self.assertEqual(knock_udp(self.home, outer, role="lan2"), b"echo hello")
+        self.assertTrue(echo.seen)
+
     def test_it_follows(self):
         """When the hole moves the LAN's way follows, and it goes with the mapping"""
         Echo(self.home, "lan1", 7303)
