@@ -72,26 +72,26 @@ void rules_scrub(struct rules *r)
 	r->unscrubbed_count = 0;
 }
 
-static void scrub_port(struct rules *r, enum lease_protocol protocol, uint32_t ip, uint16_t port)
+static void scrub_port(struct rules *r, struct conntrack_port port)
 {
 	if (r->unscrubbed_count == SCRUB_MAX)
 		rules_scrub(r);
-	r->unscrubbed[r->unscrubbed_count++] = (struct conntrack_port){ ip, (uint8_t)protocol, port };
+	r->unscrubbed[r->unscrubbed_count++] = port;
 }
 
 /* Where the line has no NAT the outer endpoint is the relay port's own: strangers' flows there stay. */
-static void scrub_outer(struct rules *r, const struct firewall_mapping *m, const struct endpoint *outer)
+static void scrub_outer(struct rules *r, const struct firewall_mapping *m, const struct endpoint *outer, uint32_t keep)
 {
 	const uint32_t ip = endpoint_ip32(outer);
 
 	if (ip != 0 && ip != r->wan_ip)
-		scrub_port(r, m->protocol, ip, outer->port);
+		scrub_port(r, (struct conntrack_port){ ip, (uint8_t)m->protocol, outer->port, keep });
 }
 
 static void scrub_later(struct rules *r, const struct firewall_mapping *m)
 {
-	scrub_port(r, m->protocol, r->wan_ip, m->relay_port);
-	scrub_outer(r, m, &m->outer);
+	scrub_port(r, (struct conntrack_port){ r->wan_ip, (uint8_t)m->protocol, m->relay_port, 0 });
+	scrub_outer(r, m, &m->outer, 0);
 }
 
 static bool stands(const struct rules *r, const struct rule *rule)
@@ -166,10 +166,11 @@ void rules_reach_now(struct rules *r)
 	if (count > 0 && r->backend->reach && r->backend->reach(r->firewall, changes, count) < 0)
 		complain(r, "firewall refused the outer endpoint to the LAN", changes[0].mapping);
 	for (size_t i = 0; i < count; i++) {
-		scrub_outer(r, changes[i].mapping, &changes[i].before);
-		scrub_outer(r, changes[i].mapping, &changes[i].mapping->outer);
+		const struct firewall_mapping *m = changes[i].mapping;
+
+		scrub_outer(r, m, &changes[i].before, 0);
+		scrub_outer(r, m, &m->outer, m->client_ip);
 	}
-	rules_scrub(r);
 }
 
 void rules_remove(struct rules *r, struct rule *rule)

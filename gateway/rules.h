@@ -36,7 +36,7 @@ bool rules_confirm(struct rules *r, struct rule *rule);
  * moves changes all of them at once.
  */
 void rules_reach(struct rules *r, struct rule *rule, const struct endpoint *outer);
-/* Scrubs, too. */
+/* LAN hosts' older flows there end with the next rules_scrub, which may come when it suits. */
 void rules_reach_now(struct rules *r);
 /* Takes a rule down; its flows end with the next rules_scrub. */
 void rules_remove(struct rules *r, struct rule *rule);

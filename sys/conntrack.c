@@ -77,19 +77,23 @@ static int flow_read(const struct nlattr *a, void *data)
 	return MNL_CB_OK;
 }
 
-static bool has_port(const struct scrub *s, uint32_t ip, uint8_t protocol, uint16_t port)
+/* Whether one of them is meant and does not keep what leads to a host. */
+static bool has_port(const struct scrub *s, uint32_t ip, uint8_t protocol, uint16_t port, uint32_t leads_to)
 {
-	for (size_t i = 0; i < s->port_count; i++)
-		if (s->ports[i].port == port && s->ports[i].ip == ip && s->ports[i].protocol == protocol)
+	for (size_t i = 0; i < s->port_count; i++) {
+		const struct conntrack_port *p = &s->ports[i];
+
+		if (p->port == port && p->ip == ip && p->protocol == protocol && (p->keep == 0 || p->keep != leads_to))
 			return true;
+	}
 	return false;
 }
 
 static bool is_doomed(const struct scrub *s, const struct tuple *original, const struct tuple *reply)
 {
-	if (has_port(s, original->dst, original->protocol, original->dst_port))
+	if (has_port(s, original->dst, original->protocol, original->dst_port, reply->src))
 		return true; /* came in */
-	return original->src != reply->dst && has_port(s, reply->dst, original->protocol, reply->dst_port); /* goes out */
+	return original->src != reply->dst && has_port(s, reply->dst, original->protocol, reply->dst_port, 0); /* goes out */
 }
 
 static int flow_seen(const struct nlmsghdr *nlh, void *data)

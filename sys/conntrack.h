@@ -18,6 +18,7 @@ struct conntrack_port {
 	uint32_t ip;	  /* host order */
 	uint8_t protocol; /* 6 or 17 */
 	uint16_t port;
+	uint32_t keep; /* host order: flows sent there that lead to this host already may stay; 0: none may */
 };
 
 /*
@@ -26,7 +27,7 @@ struct conntrack_port {
  */
 int conntrack_open(struct conntrack **out);
 /*
- * Deletes the IPv4 flows that were sent to one of these ports, and those that a host with
+ * Deletes the IPv4 flows that are sent to one of these ports, and those that a host with
  * another address sends out as such a port. Our own sockets' flows from there stay. The
  * kernel walks its whole table, so many ports at once cost as much as one. Returns how
  * many were deleted, or a negative errno.

@@ -162,6 +162,18 @@ class Hairpin(unittest.TestCase):
         self.assertEqual(self.mapped(UDP, 7305), before, "the carrier's mapping outlives ours")
         self.assertEqual(knock_udp(self.home, before, role="lan2", s=early), b"echo hello")
 
+    def test_young_flow(self):
+        """A connection made as soon as there is a way is not scrubbed with those that stood before"""
+        Echo(self.home, "lan1", 7307)
+        s = self.home.socket("lan2", socket.AF_INET, socket.SOCK_STREAM)
+        s.connect(self.mapped(TCP, 7307))
+        Pmp(self.home, "lan2").map(UDP, 7308)  # what waits to be scrubbed is with the next mapping
+        time.sleep(1.2)  # and each second
+        flows = self.home.run("router", ["conntrack", "-L", "-p", "tcp", "--orig-src", LAN2, "--orig-dst", PUBLIC]).stdout
+        self.assertIn(f"src={LAN1}", flows)
+        s.sendall(b"later")
+        self.assertEqual(s.recv(100), b"echo later")
+
     def test_another_had_it(self):
         """An outer endpoint that the carrier gave to another mapping before is the new one's"""
         echo = Echo(self.home, "lan1", 7306)
