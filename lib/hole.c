@@ -246,3 +246,14 @@ void hole_own(struct hole *h, const struct endpoint *own, uint64_t now_ms)
 		ask_at(h, UINT64_MAX);
 	h->owned = own != NULL;
 }
+
+void hole_restart(struct hole *h, uint64_t now_ms)
+{
+	h->failures = 0;
+	h->tried = 0;
+	h->rounds = 0;
+	h->broken = 0;
+	h->unproven = false;
+	h->spread = true;
+	ask_at(h, now_ms);
+}

@@ -93,6 +93,11 @@ void hole_recheck(struct hole *h, uint64_t now_ms);
  * asks nobody. NULL: there is a NAT again, ask; what was told stands until it answers.
  */
 void hole_own(struct hole *h, const struct endpoint *own, uint64_t now_ms);
+/*
+ * Asks at once, also where a question is on its way: its socket is gone, or much time is. What
+ * was learned stays until an answer deviates; past failures no longer slow it down.
+ */
+void hole_restart(struct hole *h, uint64_t now_ms);
 uint64_t hole_wake_ms(const struct hole *h);
 
 #endif

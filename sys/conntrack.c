@@ -29,6 +29,7 @@ struct conntrack {
 struct scrub {
 	const struct conntrack_port *ports;
 	size_t port_count;
+	uint8_t meant[2][65536 / 8]; /* UDP, TCP: a bit for each of their ports, as most flows have another */
 	size_t count;
 	struct tuple doomed[DOOMED_MAX]; /* their original direction */
 };
@@ -77,23 +78,38 @@ static int flow_read(const struct nlattr *a, void *data)
 	return MNL_CB_OK;
 }
 
-/* Whether one of them is meant and does not keep what leads to a host. */
-static bool has_port(const struct scrub *s, uint32_t ip, uint8_t protocol, uint16_t port, uint32_t leads_to)
+static uint8_t *meant_byte(struct scrub *s, uint8_t protocol, uint16_t port)
 {
+	return &s->meant[protocol == IPPROTO_TCP][port / 8];
+}
+
+/* NULL: the port is none of those meant. */
+static const struct conntrack_port *find_port(struct scrub *s, uint32_t ip, uint8_t protocol, uint16_t port)
+{
+	if ((protocol != IPPROTO_TCP && protocol != IPPROTO_UDP) || !(*meant_byte(s, protocol, port) >> port % 8 & 1))
+		return NULL;
 	for (size_t i = 0; i < s->port_count; i++) {
 		const struct conntrack_port *p = &s->ports[i];
 
-		if (p->port == port && p->ip == ip && p->protocol == protocol && (p->keep == 0 || p->keep != leads_to))
-			return true;
+		if (p->port == port && p->ip == ip && p->protocol == protocol)
+			return p;
 	}
-	return false;
+	return NULL;
 }
 
-static bool is_doomed(const struct scrub *s, const struct tuple *original, const struct tuple *reply)
+static bool is_host(const struct conntrack_port *p, uint32_t ip, uint16_t port)
 {
-	if (has_port(s, original->dst, original->protocol, original->dst_port, reply->src))
-		return true; /* came in */
-	return original->src != reply->dst && has_port(s, reply->dst, original->protocol, reply->dst_port, 0); /* goes out */
+	return p->host_ip == ip && p->host_port == port;
+}
+
+static bool is_doomed(struct scrub *s, const struct tuple *original, const struct tuple *reply)
+{
+	const struct conntrack_port *in = find_port(s, original->dst, original->protocol, original->dst_port);
+	const struct conntrack_port *out = find_port(s, reply->dst, original->protocol, reply->dst_port);
+
+	if (in && !is_host(in, reply->src, reply->src_port))
+		return true;
+	return out && original->src != reply->dst && !is_host(out, original->src, original->src_port);
 }
 
 static int flow_seen(const struct nlmsghdr *nlh, void *data)
@@ -181,7 +197,10 @@ int conntrack_scrub(struct conntrack *ct, const struct conntrack_port *ports, si
 
 	if (!s)
 		return -ENOMEM;
-	*s = (struct scrub){ .ports = ports, .port_count = count };
+	s->ports = ports;
+	s->port_count = count;
+	for (size_t i = 0; i < count; i++)
+		*meant_byte(s, ports[i].protocol, ports[i].port) |= (uint8_t)(1 << ports[i].port % 8);
 	for (int pass = 0; pass < PASSES_MAX && err == 0; pass++) {
 		s->count = 0;
 		err = scrub_once(ct, s);

@@ -18,7 +18,9 @@ struct conntrack_port {
 	uint32_t ip;	  /* host order */
 	uint8_t protocol; /* 6 or 17 */
 	uint16_t port;
-	uint32_t keep; /* host order: flows sent there that lead to this host already may stay; 0: none may */
+	/* Whom it leads to: flows between this host and the port are right as they are, and stay. 0: none is. Host order. */
+	uint32_t host_ip;
+	uint16_t host_port;
 };
 
 /*
@@ -27,8 +29,8 @@ struct conntrack_port {
  */
 int conntrack_open(struct conntrack **out);
 /*
- * Deletes the IPv4 flows that are sent to one of these ports, and those that a host with
- * another address sends out as such a port. Our own sockets' flows from there stay. The
+ * Deletes the IPv4 flows that are sent to one of these ports but do not lead to its host, and
+ * those that another host sends out as such a port. Our own sockets' flows from there stay. The
  * kernel walks its whole table, so many ports at once cost as much as one. Returns how
  * many were deleted, or a negative errno.
  */

@@ -63,8 +63,10 @@ int netif_find(struct netif *out, const char *name)
 		return -errno;
 	snprintf(n.name, sizeof(n.name), "%s", name);
 	for (const struct ifaddrs *a = list; a; a = a->ifa_next)
-		if (is_ipv4(a) && is_on(a, name))
+		if (is_ipv4(a) && is_on(a, name)) {
 			add_subnet(&n, a);
+			n.up = a->ifa_flags & IFF_UP && a->ifa_flags & IFF_RUNNING;
+		}
 	if (n.subnet_count == 0)
 		return -EADDRNOTAVAIL;
 	*out = n;
@@ -108,7 +110,7 @@ int netif_default(char out[IF_NAMESIZE])
 	return 0;
 }
 
-static bool has_default_route(const char *name)
+bool netif_has_default(const char *name)
 {
 	char names[ROUTES_MAX][IF_NAMESIZE];
 
@@ -143,7 +145,7 @@ static bool is_lan(const struct ifaddrs *a, const char *wan)
 {
 	return is_ipv4(a) && a->ifa_flags & IFF_UP && a->ifa_flags & IFF_BROADCAST && netif_ip_is_private(ip_of(a->ifa_addr)) &&
 		strcmp(a->ifa_name, wan) != 0 && !is_for_containers(a->ifa_name) && !is_below(a->ifa_name, wan) &&
-		!has_default_route(a->ifa_name);
+		!netif_has_default(a->ifa_name);
 }
 
 size_t netif_lans(struct netif *out, size_t max, const char *wan)

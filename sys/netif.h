@@ -14,6 +14,7 @@
 struct netif {
 	char name[IF_NAMESIZE];
 	unsigned index;
+	bool up;     /* and running: has a carrier, as far as can be known */
 	uint32_t ip; /* its first address */
 	struct {
 		uint32_t ip, mask;
@@ -25,6 +26,7 @@ struct netif {
 int netif_find(struct netif *out, const char *name);
 /* The interface of the IPv4 default route with the lowest metric. -ENETUNREACH when there is none. */
 int netif_default(char out[IF_NAMESIZE]);
+bool netif_has_default(const char *name);
 /*
  * Interfaces to serve when none is named: up, broadcast, with a private IPv4 address, and
  * neither WAN, nor a device WAN runs on, nor a container's or VM's bridge, nor one with a

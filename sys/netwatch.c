@@ -141,7 +141,7 @@ int netwatch_open(struct netwatch **out, uv_loop_t *loop, const struct netwatch_
 	w->interfaces = (struct source){ .watch = w, .message = interface_message, .changed = callbacks->interfaces };
 	w->ruleset = (struct source){ .watch = w, .message = ruleset_message, .changed = callbacks->ruleset };
 	err = source_open(&w->interfaces, loop, NETLINK_ROUTE, RTMGRP_LINK | RTMGRP_IPV4_IFADDR | RTMGRP_IPV4_ROUTE);
-	if (err == 0)
+	if (err == 0 && callbacks->ruleset)
 		err = source_open(&w->ruleset, loop, NETLINK_NETFILTER, 1 << (NFNLGRP_NFTABLES - 1));
 	if (err < 0)
 		netwatch_close(w);

@@ -21,10 +21,10 @@ struct netwatch;
 
 struct netwatch_callbacks {
 	void (*interfaces)(void *owner);
-	void (*ruleset)(void *owner);
+	void (*ruleset)(void *owner); /* wants CAP_NET_ADMIN; NULL: not watched */
 };
 
-/* Neither callback is called before the loop runs. Negative errno; the ruleset wants CAP_NET_ADMIN. */
+/* Neither callback is called before the loop runs. Negative errno. */
 int netwatch_open(struct netwatch **out, uv_loop_t *loop, const struct netwatch_callbacks *callbacks, void *owner);
 void netwatch_close(struct netwatch *w); /* NULL is fine */
 

@@ -571,6 +571,28 @@ static void a_recheck_asks_now(void **state)
 	assert_int_equal(w.sent, 2);
 }
 
+/* The line was away: a lost hole rests up to half a minute, and a question was on its way to nowhere. */
+static void a_restarted_hole_asks_now_whatever_it_was_at(void **state)
+{
+	(void)state;
+	for (unsigned silence_ms = 0; silence_ms < 5 * MINUTE_MS; silence_ms += 7300) {
+		const bool stream = silence_ms % 2;
+		struct world w;
+
+		world_open(&w, 2, stream);
+		w.servers[0].mood = w.servers[1].mood = DEAD;
+		run_for(&w, silence_ms);
+		w.servers[0].mood = w.servers[1].mood = HONEST;
+		hole_restart(&w.hole, w.sim.now_ms);
+		w.sent = 0;
+		run_for(&w, 2 * RTT_MS);
+		assert_int_equal(w.sent, 1);
+		assert_int_equal(w.hole.state, HOLE_OPEN);
+		assert_true(endpoint_equal(&w.hole.outer, &w.outer));
+		assert_int_equal(w.told[HOLE_CHANGED], 0);
+	}
+}
+
 /* Else ten thousand holes would ask at one moment from then on, each keepalive. */
 static void holes_rechecked_together_spread_again(void **state)
 {
@@ -862,6 +884,7 @@ int main(void)
 		T(an_answer_of_no_use_fails_over),
 		T(a_question_carries_a_new_id_and_its_repetition_the_same),
 		T(a_recheck_asks_now),
+		T(a_restarted_hole_asks_now_whatever_it_was_at),
 		T(holes_rechecked_together_spread_again),
 		T(a_hole_without_servers_waits_for_some),
 		T(the_server_list_may_shrink_at_any_time),
