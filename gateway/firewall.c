@@ -11,7 +11,13 @@ static int none_open(struct firewall **out, const struct firewall_config *config
 	return 0;
 }
 
-static int none_change(struct firewall *f, const struct firewall_mapping *m)
+static int none_add(struct firewall *f, const struct firewall_mapping *m, size_t count)
+{
+	(void)f, (void)m, (void)count;
+	return 0;
+}
+
+static int none_remove(struct firewall *f, const struct firewall_mapping *m)
 {
 	(void)f, (void)m;
 	return 0;
@@ -20,6 +26,18 @@ static int none_change(struct firewall *f, const struct firewall_mapping *m)
 static int none_exempt(struct firewall *f, enum lease_protocol protocol, const struct endpoint *servers, size_t count)
 {
 	(void)f, (void)protocol, (void)servers, (void)count;
+	return 0;
+}
+
+static int none_mend(struct firewall *f, const struct firewall_mapping *sample)
+{
+	(void)f, (void)sample;
+	return FIREWALL_WELL;
+}
+
+static int none_rebuild(struct firewall *f, const char *wan)
+{
+	(void)f, (void)wan;
 	return 0;
 }
 
@@ -44,9 +62,11 @@ static const char *none_error(const struct firewall *f)
 const struct firewall_backend firewall_none = {
 	.name = "none",
 	.open = none_open,
-	.add = none_change,
-	.remove = none_change,
+	.add = none_add,
+	.remove = none_remove,
 	.exempt = none_exempt,
+	.mend = none_mend,
+	.rebuild = none_rebuild,
 	.obstacles = none_obstacles,
 	.close = none_close,
 	.error = none_error,

@@ -22,6 +22,10 @@
  *
  * A change takes effect or fails whole, and what is there already may be added again. After
  * each the caller scrubs conntrack.
+ *
+ * Others change the ruleset too, and take ours with it. Then the caller asks mend, and when
+ * mappings were lost builds anew: rebuild, then add for all of them, FIREWALL_BATCH at a
+ * time so that nobody waits for long, then mend again. gateway/rules does that.
  */
 #ifndef GATEWAY_FIREWALL_H
 #define GATEWAY_FIREWALL_H
@@ -47,9 +51,10 @@ struct firewall_reach {
 };
 
 #define FIREWALL_ACCEPT_CHAINS 8
+#define FIREWALL_BATCH	       200 /* mappings added at once */
 
 struct firewall_config {
-	const char *wan; /* interface name */
+	const char *wan; /* interface name, borrowed for the call; "" while it is not known: then nothing is let in */
 	uint32_t mark, mark_mask;
 	const char *accept_chains[FIREWALL_ACCEPT_CHAINS]; /* "inet filter forward", borrowed */
 	size_t accept_chain_count;
@@ -60,12 +65,20 @@ enum firewall_way { FIREWALL_FORWARD, FIREWALL_INPUT };
 
 struct firewall;
 
+/* What others left. */
+enum firewall_health {
+	FIREWALL_WELL,
+	FIREWALL_MENDED, /* what of ours stands among other people's rules was gone, and is put back */
+	FIREWALL_LOST,	 /* mappings are gone, or may be */
+};
+
 /* A backend's row. Errors are negative errno; firewall_error says more. */
 struct firewall_backend {
 	const char *name;
 	/* Builds everything anew: whatever an earlier run left is gone. A failure is told in why. */
 	int (*open)(struct firewall **out, const struct firewall_config *config, char *why, size_t why_max);
-	int (*add)(struct firewall *f, const struct firewall_mapping *m);
+	/* So many mappings (1 to FIREWALL_BATCH) in one change. */
+	int (*add)(struct firewall *f, const struct firewall_mapping *m, size_t count);
 	int (*remove)(struct firewall *f, const struct firewall_mapping *m);
 	/*
 	 * Hairpin follows, all of them at once. An outer endpoint that another mapping has is
@@ -74,6 +87,15 @@ struct firewall_backend {
 	int (*reach)(struct firewall *f, const struct firewall_reach *changes, size_t count);
 	/* The servers in use, all of them, per protocol. */
 	int (*exempt)(struct firewall *f, enum lease_protocol protocol, const struct endpoint *servers, size_t count);
+	/*
+	 * Looks whether all is there that open or rebuild built, and, as a sample of the mappings, one that was
+	 * added (NULL: none was); puts back alone what can be (accept_chains). Cheap: it is asked after each
+	 * change of the ruleset by others, whatever the number of mappings. enum firewall_health or negative errno:
+	 * something is missing and cannot be put back now; it is tried again at the next change.
+	 */
+	int (*mend)(struct firewall *f, const struct firewall_mapping *sample);
+	/* As open, for an interface of this name, on what is there: without mappings, with the servers last exempted. */
+	int (*rebuild)(struct firewall *f, const char *wan);
 	/* Names the foreign chains on that way that would drop our flows, joined by ", "; "" when none. */
 	void (*obstacles)(struct firewall *f, enum firewall_way way, char *buf, size_t max);
 	/* Leaves no trace. NULL is fine. */

@@ -6,7 +6,6 @@
 #include "gateway/firewall.h"
 
 #include <errno.h>
-#include <malloc.h>
 #include <nftables/libnftables.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -17,10 +16,12 @@
 
 #define COMMENT	    "stunway"
 #define SERVERS_MAX 32
+#define NOWHERE	    "/" /* no interface can be called so */
 
 struct firewall {
 	struct nft_ctx *nft;
-	struct firewall_config config;
+	struct firewall_config config; /* but for wan */
+	uint64_t built;		       /* fingerprint of our table as it was built */
 	struct endpoint servers[2][SERVERS_MAX]; /* UDP, TCP */
 	size_t server_count[2];
 	char error[512];
@@ -131,66 +132,11 @@ static void unaccept(struct firewall *f, const char *chain)
 	}
 }
 
-static int accept_chains(struct firewall *f)
+static int accept(struct firewall *f, const char *chain)
 {
-	for (size_t i = 0; i < f->config.accept_chain_count; i++) {
-		const char *chain = f->config.accept_chains[i];
-		int err;
-
-		unaccept(f, chain);
-		err = runf(f, "insert rule %s ct mark & 0x%08x == 0x%08x accept comment \"" COMMENT "\"\n", chain, f->config.mark_mask,
-			f->config.mark);
-		if (err < 0)
-			return err;
-	}
-	return 0;
-}
-
-static void nft_close(struct firewall *f)
-{
-	if (!f)
-		return;
-	for (size_t i = 0; i < f->config.accept_chain_count; i++)
-		unaccept(f, f->config.accept_chains[i]);
-	run(f, "add table inet stunway\ndelete table inet stunway\n");
-	nft_ctx_free(f->nft);
-	free(f);
-}
-
-static int build(struct firewall *f)
-{
-	const struct firewall_config *c = &f->config;
-	const char *wan = c->wan;
-	const int err = runf(f, skeleton, wan, wan, ~c->mark_mask, c->mark, ~c->mark_mask, c->mark, wan, wan, wan, c->mark_mask, c->mark);
-
-	return err < 0 ? err : accept_chains(f);
-}
-
-static int nft_open(struct firewall **out, const struct firewall_config *config, char *why, size_t why_max)
-{
-	struct firewall *f = calloc(1, sizeof(*f));
-	int err;
-
-	if (!f)
-		return -ENOMEM;
-	f->config = *config;
-	f->nft = nft_ctx_new(NFT_CTX_DEFAULT);
-	if (!f->nft) {
-		free(f);
-		return -ENOMEM;
-	}
-	nft_ctx_buffer_output(f->nft);
-	nft_ctx_buffer_error(f->nft);
-	nft_ctx_output_set_flags(f->nft, NFT_CTX_OUTPUT_HANDLE);
-	err = build(f);
-	if (err < 0) {
-		snprintf(why, why_max, "%s", f->error);
-		nft_close(f);
-		return err;
-	}
-	malloc_trim(0); /* libnftables' parser leaves much behind */
-	*out = f;
-	return 0;
+	unaccept(f, chain);
+	return runf(f, "insert rule %s ct mark & 0x%08x == 0x%08x accept comment \"" COMMENT "\"\n", chain, f->config.mark_mask,
+		f->config.mark);
 }
 
 static void write_hairpin(FILE *out, const char *verb, const struct firewall_mapping *m, const struct endpoint *outer)
@@ -221,18 +167,6 @@ static int run_written(struct firewall *f, FILE *out, char *const *text)
 	return fclose(out) == 0 ? run(f, *text) : -ENOMEM;
 }
 
-static int change(struct firewall *f, const char *verb, const struct firewall_mapping *m)
-{
-	CLEANUP(free_text) char *text = NULL;
-	size_t len;
-	FILE *out = open_memstream(&text, &len);
-
-	if (!out)
-		return -errno;
-	write_mapping(out, verb, m);
-	return run_written(f, out, &text);
-}
-
 /* Takes an outer endpoint, whosever it is. It is fine when it is nobody's. */
 static void free_outer(struct firewall *f, enum lease_protocol protocol, const struct endpoint *outer)
 {
@@ -243,20 +177,34 @@ static void free_outer(struct firewall *f, enum lease_protocol protocol, const s
 			outer->port);
 }
 
-static int nft_add(struct firewall *f, const struct firewall_mapping *m)
+static int change(struct firewall *f, const char *verb, const struct firewall_mapping *m, size_t count)
 {
-	const int err = change(f, "add", m);
+	CLEANUP(free_text) char *text = NULL;
+	size_t len;
+	FILE *out = open_memstream(&text, &len);
 
-	if (err == 0 || m->outer.family == ENDPOINT_NONE)
-		return err;
-	free_outer(f, m->protocol, &m->outer); /* the carrier gave us what was another's */
-	return change(f, "add", m);
+	if (!out)
+		return -errno;
+	for (size_t k = 0; k < count; k++)
+		write_mapping(out, verb, &m[k]);
+	return run_written(f, out, &text);
+}
+
+static int nft_add(struct firewall *f, const struct firewall_mapping *m, size_t count)
+{
+	const int err = change(f, "add", m, count);
+
+	if (err == 0)
+		return 0;
+	for (size_t i = 0; i < count; i++)
+		free_outer(f, m[i].protocol, &m[i].outer); /* the carrier gave us what was another's */
+	return change(f, "add", m, count);
 }
 
 /* Where somebody took one part already, the others must go all the same, or nobody gets their keys again. */
 static int nft_remove(struct firewall *f, const struct firewall_mapping *m)
 {
-	const int err = change(f, "delete", m);
+	const int err = change(f, "delete", m, 1);
 	char ip[ENDPOINT_TEXT_MAX];
 
 	if (err == 0)
@@ -331,6 +279,145 @@ static int nft_exempt(struct firewall *f, enum lease_protocol protocol, const st
 	write_servers(out, "udp", f->servers[0], f->server_count[0]);
 	write_servers(out, "tcp", f->servers[1], f->server_count[1]);
 	return run_written(f, out, &text);
+}
+
+/*
+ * Our table as nft lists it, without elements: the handles in it tell it from one that
+ * somebody else made of the same text. 0: it is not there.
+ */
+static uint64_t fingerprint(struct firewall *f)
+{
+	const char *text = list(f, "table inet stunway");
+	uint64_t hash = 0xcbf29ce484222325; /* FNV-1a */
+
+	for (; text && *text; text++)
+		hash = (hash ^ (uint8_t)*text) * 0x100000001b3;
+	return text ? hash : 0;
+}
+
+static void write_skeleton(FILE *out, const struct firewall_config *c, const char *wan)
+{
+	fprintf(out, skeleton, wan, wan, ~c->mark_mask, c->mark, ~c->mark_mask, c->mark, wan, wan, wan, c->mark_mask, c->mark);
+}
+
+static int nft_rebuild(struct firewall *f, const char *wan)
+{
+	const char *name = wan[0] ? wan : NOWHERE;
+	CLEANUP(free_text) char *text = NULL;
+	size_t len;
+	FILE *out = open_memstream(&text, &len);
+	int err;
+
+	if (!out)
+		return -errno;
+	write_skeleton(out, &f->config, name);
+	write_servers(out, "udp", f->servers[0], f->server_count[0]);
+	write_servers(out, "tcp", f->servers[1], f->server_count[1]);
+	err = run_written(f, out, &text);
+	if (err == 0)
+		f->built = fingerprint(f);
+	return err;
+}
+
+static bool has_element(struct firewall *f, const char *map, const char *key)
+{
+	return runf(f, "get element inet stunway %s { %s }\n", map, key) == 0;
+}
+
+static bool has_mapping(struct firewall *f, const struct firewall_mapping *m)
+{
+	char ip[ENDPOINT_TEXT_MAX], inbound[32], outbound[ENDPOINT_TEXT_MAX + 32];
+
+	snprintf(inbound, sizeof(inbound), "%s . %u", protocol_name(m->protocol), m->relay_port);
+	snprintf(outbound, sizeof(outbound), "%s . %s . %u", protocol_name(m->protocol), ip_text(m->client_ip, ip), m->internal_port);
+	return has_element(f, "inbound", inbound) && has_element(f, "outbound", outbound);
+}
+
+static bool has_servers(struct firewall *f)
+{
+	for (size_t i = 0; i < 2; i++) {
+		const struct endpoint *e = &f->servers[i][0];
+		char ip[ENDPOINT_TEXT_MAX], key[ENDPOINT_TEXT_MAX + 32];
+
+		snprintf(key, sizeof(key), "%s . %s . %u", i ? "tcp" : "udp", endpoint_ip_text(e, ip), e->port);
+		if (f->server_count[i] && e->family == ENDPOINT_IPV4 && !has_element(f, "servers", key))
+			return false;
+	}
+	return true;
+}
+
+/* Also of two rules, where somebody restored a ruleset that he had saved, one is ours: more than one is as bad as none. */
+static bool accepts(struct firewall *f, const char *chain)
+{
+	char what[300];
+	const char *text, *ours;
+
+	snprintf(what, sizeof(what), "chain %s", chain);
+	text = list(f, what);
+	ours = text ? strstr(text, "comment \"" COMMENT "\"") : NULL;
+	return ours && !strstr(ours + 1, "comment \"" COMMENT "\"");
+}
+
+static int nft_mend(struct firewall *f, const struct firewall_mapping *sample)
+{
+	int health = FIREWALL_WELL;
+
+	if (fingerprint(f) != f->built || !has_servers(f) || (sample && !has_mapping(f, sample)))
+		return FIREWALL_LOST;
+	for (size_t i = 0; i < f->config.accept_chain_count; i++) {
+		int err;
+
+		if (accepts(f, f->config.accept_chains[i]))
+			continue;
+		err = accept(f, f->config.accept_chains[i]);
+		if (err < 0) {
+			const size_t used = strlen(f->error);
+
+			snprintf(f->error + used, sizeof(f->error) - used, ": %s", f->config.accept_chains[i]);
+			return err;
+		}
+		health = FIREWALL_MENDED;
+	}
+	return health;
+}
+
+static void nft_close(struct firewall *f)
+{
+	if (!f)
+		return;
+	for (size_t i = 0; i < f->config.accept_chain_count; i++)
+		unaccept(f, f->config.accept_chains[i]);
+	run(f, "add table inet stunway\ndelete table inet stunway\n");
+	nft_ctx_free(f->nft);
+	free(f);
+}
+
+static int nft_open(struct firewall **out, const struct firewall_config *config, char *why, size_t why_max)
+{
+	struct firewall *f = calloc(1, sizeof(*f));
+	int err;
+
+	if (!f)
+		return -ENOMEM;
+	f->config = *config;
+	f->nft = nft_ctx_new(NFT_CTX_DEFAULT);
+	if (!f->nft) {
+		free(f);
+		return -ENOMEM;
+	}
+	nft_ctx_buffer_output(f->nft);
+	nft_ctx_buffer_error(f->nft);
+	nft_ctx_output_set_flags(f->nft, NFT_CTX_OUTPUT_HANDLE | NFT_CTX_OUTPUT_TERSE);
+	err = nft_rebuild(f, config->wan);
+	for (size_t i = 0; i < config->accept_chain_count && err == 0; i++)
+		err = accept(f, config->accept_chains[i]);
+	if (err < 0) {
+		snprintf(why, why_max, "%s", f->error);
+		nft_close(f);
+		return err;
+	}
+	*out = f;
+	return 0;
 }
 
 static bool is_accepted(const struct firewall_config *c, const char *chain)
@@ -434,6 +521,8 @@ const struct firewall_backend firewall_nftables = {
 	.remove = nft_remove,
 	.reach = nft_reach,
 	.exempt = nft_exempt,
+	.mend = nft_mend,
+	.rebuild = nft_rebuild,
 	.obstacles = nft_obstacles,
 	.close = nft_close,
 	.error = nft_error,

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "gateway/pace.h"
 #include "gateway/punch.h"
 #include "gateway/rules.h"
 #include "sys/clock.h"
@@ -29,6 +30,7 @@ struct gateway {
 	void *owner;
 
 	struct rules *rules;
+	struct pace *pace;
 	struct leases *leases;
 	struct servers *servers;
 	struct line *lines[2]; /* UDP, TCP */
@@ -49,11 +51,16 @@ struct mapping {
 	struct lease *lease;
 	struct punch *punch;
 	struct rule rule;
+	struct pace_item turn; /* enum errand */
+	bool astray;	       /* its port could not follow the line */
 	bool waiting;
 	uint64_t waiting_since_ms;
 	struct gateway_asker asker;
 	struct natpmp_request request;
 };
+
+/* What waits for a mapping's turn; the later ones do what the earlier do. */
+enum errand { RECHECK = 1, RENEW, MOVE };
 
 static const char *protocol_name(enum lease_protocol protocol)
 {
@@ -103,6 +110,7 @@ static void end(struct mapping *m, const char *why)
 
 	rules_remove(g->rules, &m->rule);
 	say(m, LOG_LEVEL_INFO, why, "");
+	pace_drop(g->pace, &m->turn);
 	punch_close(m->punch);
 	leases_remove(g->leases, m->lease);
 	free(m);
@@ -255,7 +263,7 @@ static int begin(struct gateway *g, const struct lease_key *key, const struct na
 	const struct gateway_asker *asker)
 {
 	struct mapping *m;
-	int err = leases_room(g->leases, key->client_ip);
+	int err = g->wan.ip ? leases_room(g->leases, key->client_ip) : -EADDRNOTAVAIL;
 
 	if (err < 0)
 		return err;
@@ -405,9 +413,9 @@ void gateway_reconsider(struct gateway *g)
 
 int gateway_address(struct gateway *g, enum natpmp_result *result, uint32_t *public_ip)
 {
-	*public_ip = g->public_ip;
-	*result = g->public_ip ? NATPMP_SUCCESS : NATPMP_NETWORK_FAILURE;
-	return g->public_ip != 0 || fault_lasts(g, g->fault_ms);
+	*public_ip = g->wan.ip ? g->public_ip : 0;
+	*result = *public_ip ? NATPMP_SUCCESS : NATPMP_NETWORK_FAILURE;
+	return *public_ip != 0 || fault_lasts(g, g->fault_ms);
 }
 
 /* Those who waited longer than a passing fault lasts are told; what never opened is given up. */
@@ -421,12 +429,16 @@ static void sweep(uv_timer_t *timer)
 		struct mapping *m = l->owner;
 
 		next = leases_next(g->leases, l);
+		if (m->astray)
+			pace_add(g->pace, &m->turn, MOVE);
 		if (now_ms >= l->expires_ms) {
 			end(m, "mapping expired");
 		} else if (m->waiting && fault_lasts(g, m->waiting_since_ms)) {
 			answer_waiting(m, &(struct gateway_answer){ .result = NATPMP_NETWORK_FAILURE });
 			if (!promised(m))
 				end(m, "mapping given up");
+		} else if (m->waiting) {
+			settle(m); /* the firewall may be complete again */
 		}
 	}
 	rules_scrub(g->rules);
@@ -441,7 +453,47 @@ static void recheck_all(struct gateway *g, enum lease_protocol protocol)
 	*next_ms = clock_ms() + RECHECK_MS;
 	for (struct lease *l = leases_next(g->leases, NULL); l; l = leases_next(g->leases, l))
 		if (l->key.protocol == protocol)
-			punch_recheck(((struct mapping *)l->owner)->punch);
+			pace_add(g->pace, &((struct mapping *)l->owner)->turn, RECHECK);
+}
+
+static void send_all(struct gateway *g, enum errand errand)
+{
+	for (struct lease *l = leases_next(g->leases, NULL); l; l = leases_next(g->leases, l))
+		pace_add(g->pace, &((struct mapping *)l->owner)->turn, errand);
+}
+
+static void move(struct mapping *m)
+{
+	struct gateway *g = m->gateway;
+	char detail[128];
+	int err;
+
+	if (g->wan.ip == 0)
+		return; /* gone again; the next address moves all */
+	err = punch_move(m->punch, g->wan.ip);
+	if (err < 0 && !m->astray) {
+		snprintf(detail, sizeof(detail), " error=\"%s\": tried again each second", strerror(-err));
+		say(m, LOG_LEVEL_ERROR, "cannot move to the line's address", detail);
+	}
+	m->astray = err < 0;
+}
+
+static void mapping_s_turn(void *owner, struct pace_item *item, unsigned errand)
+{
+	struct mapping *m = (struct mapping *)((char *)item - offsetof(struct mapping, turn));
+
+	(void)owner;
+	switch (errand) {
+	case RECHECK:
+		punch_recheck(m->punch);
+		break;
+	case RENEW:
+		punch_renew(m->punch);
+		break;
+	case MOVE:
+		move(m);
+		break;
+	}
 }
 
 /* A new public address: no hole of the old one lives on, and clients must renew (section 3.6). */
@@ -451,8 +503,8 @@ static void moved(struct gateway *g, uint32_t ip)
 
 	g->public_ip = ip;
 	g->epoch_ms = clock_ms();
-	for (struct lease *l = leases_next(g->leases, NULL); l && !first; l = leases_next(g->leases, l))
-		punch_renew(((struct mapping *)l->owner)->punch);
+	if (!first)
+		send_all(g, RENEW);
 	g->callbacks->announce(g->owner);
 }
 
@@ -546,10 +598,14 @@ static int open_servers(struct gateway *g)
 
 static int open_parts(struct gateway *g)
 {
+	const struct rules_config rules = { .loop = g->loop, .backend = g->config->firewall, .firewall = g->firewall,
+		.wan = g->wan.name, .wan_ip = g->wan.ip };
 	int err = leases_new(&g->leases, g->config->max_mappings, g->config->max_mappings_per_client);
 
 	if (err == 0)
-		err = rules_open(&g->rules, g->config->firewall, g->firewall, g->wan.ip);
+		err = rules_open(&g->rules, &rules);
+	if (err == 0)
+		err = pace_open(&g->pace, g->loop, mapping_s_turn, g);
 	if (err == 0)
 		err = open_servers(g);
 	for (size_t i = 0; i < 2 && err == 0; i++) {
@@ -602,6 +658,39 @@ static void log_nat(const struct gateway *g, enum lease_protocol protocol)
 		n.direct ? "none" : "carrier", mapping[0] ? mapping : "unknown", filtering[0] ? filtering : "unknown");
 }
 
+static void line_gone(struct gateway *g)
+{
+	g->fault_ms = clock_ms();
+	for (size_t i = 0; i < 2; i++)
+		line_move(g->lines[i], 0, 0);
+	for (struct lease *l = leases_next(g->leases, NULL); l; l = leases_next(g->leases, l))
+		punch_pause(((struct mapping *)l->owner)->punch);
+}
+
+void gateway_follow(struct gateway *g, const struct netif *wan)
+{
+	int err;
+
+	g->wan = *wan;
+	if (wan->ip == 0) {
+		line_gone(g);
+		return;
+	}
+	rules_move(g->rules, wan->name, wan->ip);
+	for (size_t i = 0; i < 2; i++) {
+		err = line_move(g->lines[i], wan->ip, wan->index);
+		if (err < 0)
+			log_error("cannot watch the line from its address error=\"%s\"", strerror(-err));
+	}
+	send_all(g, MOVE);
+	servers_retry(g->servers);
+}
+
+void gateway_firewall_changed(struct gateway *g)
+{
+	rules_look(g->rules);
+}
+
 void gateway_log_mappings(const struct gateway *g)
 {
 	static const char *const states[] = { [HOLE_PUNCHING] = "punching", [HOLE_OPEN] = "open", [HOLE_LOST] = "lost" };
@@ -637,11 +726,13 @@ void gateway_close(struct gateway *g)
 
 		/* The firewall goes as a whole, after this; only the flows are left to end. */
 		rules_forget(g->rules, &m->rule);
+		pace_drop(g->pace, &m->turn);
 		punch_close(m->punch);
 		leases_remove(g->leases, m->lease);
 		free(m);
 	}
 	rules_close(g->rules);
+	pace_close(g->pace);
 	leases_free(g->leases);
 	line_close(g->lines[0]);
 	line_close(g->lines[1]);

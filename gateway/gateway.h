@@ -42,6 +42,7 @@ struct gateway_callbacks {
 	void (*announce)(void *owner);
 };
 
+/* wan: as for gateway_follow. */
 int gateway_open(struct gateway **out, uv_loop_t *loop, const struct config *config, const struct netif *wan,
 	struct firewall *firewall, const struct gateway_callbacks *callbacks, void *owner);
 
@@ -61,6 +62,14 @@ int gateway_address(struct gateway *g, enum natpmp_result *result, uint32_t *pub
 uint32_t gateway_epoch_s(const struct gateway *g);
 /* What is known of the carrier's NAT for a protocol's mappings. */
 struct line_nat gateway_nat(const struct gateway *g, enum lease_protocol protocol);
+/*
+ * The line is this interface now; its ip is 0 while it has none or is down. What is there stays:
+ * with an address the firewall follows, then the line is asked, then all holes, paced. Without
+ * one nobody is asked, and clients meet silence.
+ */
+void gateway_follow(struct gateway *g, const struct netif *wan);
+/* Somebody else changed the firewall. */
+void gateway_firewall_changed(struct gateway *g);
 /* A table of all mappings and the line, to the log at info level. */
 void gateway_log_mappings(const struct gateway *g);
 /* Ends all holes and takes all mappings from the firewall; the loop must run until its handles are closed. */

@@ -196,7 +196,7 @@ static void start_check(struct line *l)
 		.server_count = count, .verdict = check_verdict, .owner = l };
 	int err;
 
-	if (count == 0 || l->check)
+	if (count == 0 || l->check || l->config.wan_ip == 0)
 		return;
 	err = check_open(&l->check, &config);
 	if (err < 0) {
@@ -280,18 +280,53 @@ static void silence(uv_timer_t *timer)
 	uv_timer_start(&l->silence_timer, silence, SILENCE_EVERY_MS, 0);
 }
 
+static int open_watch(struct line *l)
+{
+	const struct punch_config watch = { .loop = l->config.loop, .servers = l->config.servers, .protocol = l->config.protocol,
+		.local = endpoint_ipv4(l->config.wan_ip, 0), .keepalive_ms = l->config.watch_ms, .event = watch_event, .owner = l };
+
+	return punch_open(&l->watch, &watch);
+}
+
+/* An answer, from now on. */
+static void expect(struct line *l)
+{
+	l->silent_since_ms = l->config.wan_ip ? clock_ms() : 0;
+	uv_timer_start(&l->silence_timer, silence, SILENCE_AFTER_MS, 0);
+}
+
+int line_move(struct line *l, uint32_t wan_ip, unsigned wan_index)
+{
+	int err = 0;
+
+	l->config.wan_ip = wan_ip;
+	l->config.wan_index = wan_index;
+	if (wan_ip && l->watch)
+		err = punch_move(l->watch, wan_ip);
+	else if (wan_ip)
+		err = open_watch(l);
+	if (err < 0)
+		l->config.wan_ip = 0;
+	if (l->config.wan_ip == 0 && l->watch)
+		punch_pause(l->watch);
+	expect(l);
+	restart_check(l);
+	return err;
+}
+
 int line_open(struct line **out, const struct line_config *config)
 {
 	struct line *l = calloc(1, sizeof(*l));
-	const struct punch_config watch = { .loop = config->loop, .servers = config->servers, .protocol = config->protocol,
-		.local = endpoint_ipv4(config->wan_ip, 0), .keepalive_ms = config->watch_ms, .event = watch_event, .owner = l };
 	int err;
 
 	if (!l)
 		return -ENOMEM;
 	l->config = *config;
-	l->silent_since_ms = clock_ms();
-	err = punch_open(&l->watch, &watch);
+	err = config->wan_ip ? open_watch(l) : 0;
+	if (err == -EADDRNOTAVAIL) { /* gone since it was seen: whoever saw it will see that too */
+		l->config.wan_ip = 0;
+		err = 0;
+	}
 	if (err < 0) {
 		free(l);
 		return err;
@@ -299,14 +334,15 @@ int line_open(struct line **out, const struct line_config *config)
 	uv_timer_init(config->loop, &l->check_timer);
 	uv_timer_init(config->loop, &l->silence_timer);
 	l->check_timer.data = l->silence_timer.data = l;
-	uv_timer_start(&l->silence_timer, silence, SILENCE_AFTER_MS, 0);
+	expect(l);
 	*out = l;
 	return 0;
 }
 
 void line_recheck(struct line *l)
 {
-	punch_recheck(l->watch);
+	if (l->watch)
+		punch_recheck(l->watch);
 	if (l->public_ip != 0 && is_undecided(l))
 		restart_check(l);
 }

@@ -32,7 +32,7 @@ struct line_config {
 	uv_loop_t *loop;
 	struct servers *servers;
 	enum lease_protocol protocol;
-	uint32_t wan_ip; /* host order */
+	uint32_t wan_ip; /* host order; 0: none yet, line_move tells */
 	unsigned wan_index;
 	uint32_t watch_ms;
 	line_event_fn *event;
@@ -59,6 +59,12 @@ struct line_nat line_nat(const struct line *l);
 uint32_t line_public_ip(const struct line *l);
 /* The list of servers changed. */
 void line_recheck(struct line *l);
+/*
+ * The line has this address (host order) and interface now, and perhaps had them before: asks at
+ * once what is outside, and what the NAT is like. 0: it has none, nobody is asked. A failure is
+ * negative errno, and then it is as with 0.
+ */
+int line_move(struct line *l, uint32_t wan_ip, unsigned wan_index);
 void line_close(struct line *l); /* NULL is fine */
 
 #endif

@@ -9,9 +9,9 @@
 #include <unistd.h>
 
 #include "gateway/config.h"
+#include "gateway/follow.h"
 #include "gateway/gateway.h"
 #include "gateway/natpmp_server.h"
-#include "sys/holder.h"
 #include "sys/log.h"
 
 /* Exit codes, as every program of stunway has them. */
@@ -23,8 +23,7 @@ enum { EXIT_DONE = 0, EXIT_FAILED = 1, EXIT_USAGE = 2, EXIT_FIREWALL = 4 };
 struct program {
 	uv_loop_t loop;
 	struct config config;
-	struct netif wan, lans[CONFIG_LANS_MAX];
-	size_t lan_count;
+	struct follow *follow;
 	struct firewall *firewall;
 	struct natpmp_server *server;
 	struct gateway *gateway;
@@ -46,73 +45,10 @@ static void raise_file_limit(const struct config *c)
 			(unsigned long long)limit.rlim_cur, c->max_mappings, (unsigned long long)want);
 }
 
-static int find_wan(struct program *p)
-{
-	char name[IF_NAMESIZE], all[512];
-	int err = 0;
-
-	if (p->config.wan)
-		snprintf(name, sizeof(name), "%s", p->config.wan);
-	else
-		err = netif_default(name);
-	if (err < 0) {
-		log_error("no default route: which interface is the line? Name it with --wan");
-		return err;
-	}
-	err = netif_find(&p->wan, name);
-	netif_names(all, sizeof(all));
-	if (err == -ENODEV)
-		log_error("no interface wan=%s: there are %s; name the line's with --wan", name, all);
-	else if (err == -EADDRNOTAVAIL)
-		log_error("interface wan=%s has no IPv4 address: start again when the line is up, or name another with --wan", name);
-	else if (err < 0)
-		log_error("cannot read interface wan=%s error=\"%s\"", name, strerror(-err));
-	return err;
-}
-
-static int find_lans(struct program *p)
-{
-	char all[512];
-
-	if (p->config.lan_count == 0)
-		p->lan_count = netif_lans(p->lans, CONFIG_LANS_MAX, p->wan.name);
-	netif_names(all, sizeof(all));
-	for (size_t i = 0; i < p->config.lan_count; i++) {
-		const char *name = p->config.lans[i];
-		const int err = netif_find(&p->lans[i], name);
-
-		if (err == -ENODEV)
-			log_error("no interface lan=%s: there are %s; name the LAN's with --lan", name, all);
-		else if (err < 0)
-			log_error("interface lan=%s has no IPv4 address: give it one, or name another with --lan", name);
-		if (err < 0)
-			return err;
-		p->lan_count++;
-	}
-	if (p->lan_count == 0) {
-		log_error("no LAN: no interface but wan=%s has a private IPv4 address (there are %s); name the LAN's with --lan",
-			p->wan.name, all);
-		return -ENODEV;
-	}
-	return 0;
-}
-
-static void log_interfaces(const struct program *p)
-{
-	struct endpoint ip = endpoint_ipv4(p->wan.ip, 0);
-	char text[ENDPOINT_TEXT_MAX];
-
-	log_info("stunway-gateway %s wan=%s address=%s", STUNWAY_VERSION, p->wan.name, endpoint_ip_text(&ip, text));
-	for (size_t i = 0; i < p->lan_count; i++) {
-		ip = endpoint_ipv4(p->lans[i].ip, 0);
-		log_info("serving NAT-PMP lan=%s address=%s", p->lans[i].name, endpoint_ip_text(&ip, text));
-	}
-}
-
 static int open_firewall(struct program *p)
 {
 	const struct config *c = &p->config;
-	struct firewall_config f = { .wan = p->wan.name, .mark = c->mark, .mark_mask = c->mark_mask,
+	struct firewall_config f = { .wan = follow_wan(p->follow)->name, .mark = c->mark, .mark_mask = c->mark_mask,
 		.accept_chain_count = c->accept_chain_count };
 	char why[512] = "", obstacles[512];
 	int err;
@@ -136,22 +72,6 @@ static int open_firewall(struct program *p)
 		log_info("chain %s drops by default: mappings for services on the router itself want --accept-chain for it, others do not",
 			obstacles);
 	return 0;
-}
-
-static int open_server(struct program *p)
-{
-	const char *lan = "";
-	const struct endpoint port = endpoint_ipv4(0, NATPMP_PORT);
-	char holder[HOLDER_MAX];
-	const int err = natpmp_server_open(&p->server, &p->loop, p->lans, p->lan_count, &lan);
-
-	if (err == -EADDRINUSE) {
-		log_error("UDP port %u on lan=%s is held by %s: stop it, or leave out this interface with --lan", NATPMP_PORT, lan,
-			holder_name(holder, SOCK_DGRAM, &port));
-	} else if (err < 0) {
-		log_error("cannot open UDP port %u on lan=%s error=\"%s\"", NATPMP_PORT, lan, strerror(-err));
-	}
-	return err;
 }
 
 static void log_counters(const struct program *p)
@@ -200,6 +120,7 @@ static void farewell(struct program *p)
 
 	if (p->server)
 		log_counters(p);
+	follow_close(p->follow);
 	p->config.firewall->close(p->firewall);
 	gateway_close(p->gateway);
 	natpmp_server_close(p->server);
@@ -221,12 +142,13 @@ static int serve(struct program *p)
 {
 	int err;
 
-	err = gateway_open(&p->gateway, &p->loop, &p->config, &p->wan, p->firewall, &natpmp_server_callbacks, p->server);
+	err = gateway_open(&p->gateway, &p->loop, &p->config, follow_wan(p->follow), p->firewall, &natpmp_server_callbacks, p->server);
 	if (err < 0) {
 		log_error("cannot begin error=\"%s\"", strerror(-err));
 		return EXIT_FAILED;
 	}
 	natpmp_server_serve(p->server, p->gateway);
+	follow_begin(p->follow, p->gateway);
 	log_info("ready");
 	uv_run(&p->loop, UV_RUN_DEFAULT);
 	return EXIT_DONE;
@@ -234,10 +156,10 @@ static int serve(struct program *p)
 
 static int run(struct program *p)
 {
-	if (find_wan(p) < 0 || find_lans(p) < 0)
+	log_info("stunway-gateway %s", STUNWAY_VERSION);
+	if (follow_open(&p->follow, &p->loop, &p->config) < 0)
 		return EXIT_FAILED;
-	log_interfaces(p);
-	if (open_server(p) < 0)
+	if (natpmp_server_open(&p->server, &p->loop) < 0 || follow_serve(p->follow, p->server) < 0)
 		return EXIT_FAILED;
 	watch_signals(p); /* before there is a table that a signal's death would leave behind */
 	if (open_firewall(p) < 0)

@@ -21,7 +21,7 @@
 
 /* Where an answer goes: rides along in gateway_asker. */
 struct reply_to {
-	uint16_t lan;
+	unsigned lan; /* the interface's index: it may be gone when the answer comes */
 	struct endpoint client;
 	uint32_t asked_ip;
 };
@@ -40,6 +40,7 @@ struct lan {
 };
 
 struct natpmp_server {
+	uv_loop_t *loop;
 	struct gateway *gateway; /* NULL until served */
 	uv_timer_t announcing;
 	struct natpmp_announcer announcer;
@@ -52,7 +53,7 @@ struct natpmp_server {
 	bool closed;
 	size_t handles; /* not closed yet */
 	size_t count;
-	struct lan lans[];
+	struct lan *lans[CONFIG_LANS_MAX];
 };
 
 static void send_from(const struct lan *l, uint32_t from_ip, const struct endpoint *to, const uint8_t *bytes, size_t len)
@@ -67,10 +68,22 @@ static void send_from(const struct lan *l, uint32_t from_ip, const struct endpoi
 			strerror(-err), log_more(more, skipped));
 }
 
+static struct lan *find_lan(const struct natpmp_server *s, unsigned index)
+{
+	for (size_t i = 0; i < s->count; i++)
+		if (s->lans[i]->is.index == index)
+			return s->lans[i];
+	return NULL;
+}
+
 static void reply(struct natpmp_server *s, const struct reply_to *to, const uint8_t *bytes, size_t len)
 {
+	const struct lan *l = find_lan(s, to->lan);
+
+	if (!l)
+		return;
 	s->counters.answered++;
-	send_from(&s->lans[to->lan], to->asked_ip, &to->client, bytes, len);
+	send_from(l, to->asked_ip, &to->client, bytes, len);
 }
 
 /* A client may ask as often as it likes, not write as much. */
@@ -204,7 +217,7 @@ static void serve(struct natpmp_server *s, const struct lan *l, const struct rep
 static void receive(struct lan *l, const uint8_t *bytes, size_t len, const struct endpoint *from, const struct endpoint *to)
 {
 	struct natpmp_server *s = l->server;
-	const struct reply_to reply_to = { .lan = (uint16_t)(l - s->lans), .client = *from, .asked_ip = endpoint_ip32(to) };
+	const struct reply_to reply_to = { .lan = l->is.index, .client = *from, .asked_ip = endpoint_ip32(to) };
 
 	if (!s->gateway)
 		return;
@@ -244,7 +257,7 @@ static void announce_due(uv_timer_t *timer)
 
 	if (natpmp_announcer_step(&s->announcer, clock_ms()) && gateway_address(s->gateway, &result, &ip) && result == NATPMP_SUCCESS)
 		for (size_t i = 0; i < s->count; i++)
-			send_from(&s->lans[i], s->lans[i].is.ip, &everyone, buf,
+			send_from(s->lans[i], s->lans[i]->is.ip, &everyone, buf,
 				natpmp_encode_address(buf, result, gateway_epoch_s(s->gateway), ip));
 	if (s->announcer.left) {
 		const uint64_t now_ms = clock_ms();
@@ -263,52 +276,114 @@ static void announce(void *owner)
 
 const struct gateway_callbacks natpmp_server_callbacks = { answer_later, announce };
 
+static void release(struct natpmp_server *s)
+{
+	if (--s->handles == 0)
+		free(s);
+}
+
+static void lan_closed(uv_handle_t *handle)
+{
+	struct lan *l = handle->data;
+
+	release(l->server);
+	free(l);
+}
+
+static void close_lan(struct lan *l)
+{
+	uv_close((uv_handle_t *)&l->poll, lan_closed);
+	close(l->fd);
+}
+
 /* Bound to the interface, so that nobody else is served; not to its address, so that each of the router's answers. */
-static int open_lan(struct lan *l, uv_loop_t *loop)
+static int bind_lan(int *out_fd, const char *name)
 {
 	const struct sockaddr_in addr = { .sin_family = AF_INET, .sin_port = htons(NATPMP_PORT) };
 	CLEANUP(close_fd) int fd = socket(AF_INET, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-	int err;
 
 	if (fd < 0)
 		return -errno;
-	if (setsockopt(fd, SOL_SOCKET, SO_BINDTODEVICE, l->is.name, (socklen_t)strlen(l->is.name)) < 0 ||
+	if (setsockopt(fd, SOL_SOCKET, SO_BINDTODEVICE, name, (socklen_t)strlen(name)) < 0 ||
 		setsockopt(fd, IPPROTO_IP, IP_PKTINFO, &(int){ 1 }, sizeof(int)) < 0 ||
 		bind(fd, (const struct sockaddr *)&addr, sizeof(addr)) < 0)
 		return -errno;
-	err = uv_poll_init(loop, &l->poll, fd);
-	if (err < 0)
-		return err;
-	l->poll.data = l;
-	uv_poll_start(&l->poll, UV_READABLE, readable);
-	l->fd = fd;
+	*out_fd = fd;
 	fd = -1; /* handed over */
 	return 0;
 }
 
-int natpmp_server_open(struct natpmp_server **out, uv_loop_t *loop, const struct netif *lans, size_t count, const char **failed)
+static int open_lan(struct natpmp_server *s, const struct netif *is)
 {
-	struct natpmp_server *s = calloc(1, sizeof(*s) + count * sizeof(s->lans[0]));
+	CLEANUP(close_fd) int fd = -1;
+	int err = bind_lan(&fd, is->name);
+	struct lan *l;
+
+	if (err < 0)
+		return err;
+	l = calloc(1, sizeof(*l));
+	if (!l)
+		return -ENOMEM;
+	*l = (struct lan){ .server = s, .is = *is, .fd = fd };
+	err = uv_poll_init(s->loop, &l->poll, fd);
+	if (err < 0) {
+		free(l);
+		return err;
+	}
+	l->poll.data = l;
+	uv_poll_start(&l->poll, UV_READABLE, readable);
+	fd = -1; /* handed over */
+	s->handles++;
+	s->lans[s->count++] = l;
+	return 0;
+}
+
+static bool is_listed(const struct netif *lans, size_t count, unsigned index)
+{
+	for (size_t i = 0; i < count; i++)
+		if (lans[i].index == index)
+			return true;
+	return false;
+}
+
+int natpmp_server_follow(struct natpmp_server *s, const struct netif *lans, size_t count, const char **failed)
+{
+	int err = 0;
+
+	for (size_t i = s->count; i-- > 0;) {
+		if (is_listed(lans, count, s->lans[i]->is.index))
+			continue;
+		close_lan(s->lans[i]);
+		s->lans[i] = s->lans[--s->count];
+	}
+	for (size_t i = 0; i < count; i++) {
+		struct lan *known = find_lan(s, lans[i].index);
+		int one;
+
+		if (known) {
+			known->is = lans[i]; /* perhaps of other addresses */
+			continue;
+		}
+		one = open_lan(s, &lans[i]);
+		if (one < 0) {
+			err = one;
+			*failed = lans[i].name;
+		}
+	}
+	return err;
+}
+
+int natpmp_server_open(struct natpmp_server **out, uv_loop_t *loop)
+{
+	struct natpmp_server *s = calloc(1, sizeof(*s));
 
 	if (!s)
 		return -ENOMEM;
+	s->loop = loop;
 	uv_timer_init(loop, &s->announcing);
 	uv_idle_init(loop, &s->working);
 	s->announcing.data = s->working.data = s;
 	s->handles = 2;
-	for (size_t i = 0; i < count; i++) {
-		int err;
-
-		s->lans[i] = (struct lan){ .server = s, .is = lans[i], .fd = -1 };
-		err = open_lan(&s->lans[i], loop);
-		if (err < 0) {
-			*failed = lans[i].name;
-			natpmp_server_close(s);
-			return err;
-		}
-		s->count++;
-		s->handles++;
-	}
 	*out = s;
 	return 0;
 }
@@ -323,17 +398,6 @@ const struct natpmp_counters *natpmp_server_counters(const struct natpmp_server 
 	return &s->counters;
 }
 
-static void release(struct natpmp_server *s)
-{
-	if (--s->handles == 0)
-		free(s);
-}
-
-static void lan_closed(uv_handle_t *handle)
-{
-	release(((struct lan *)handle->data)->server);
-}
-
 static void own_closed(uv_handle_t *handle)
 {
 	release(handle->data);
@@ -344,10 +408,8 @@ void natpmp_server_close(struct natpmp_server *s)
 	if (!s || s->closed)
 		return;
 	s->closed = true;
-	for (size_t i = 0; i < s->count; i++) {
-		uv_close((uv_handle_t *)&s->lans[i].poll, lan_closed);
-		close(s->lans[i].fd);
-	}
+	for (size_t i = 0; i < s->count; i++)
+		close_lan(s->lans[i]);
 	uv_close((uv_handle_t *)&s->announcing, own_closed);
 	uv_close((uv_handle_t *)&s->working, own_closed);
 }

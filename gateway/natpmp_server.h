@@ -5,7 +5,7 @@
  * Serves only neighbours: whoever's address is a host of a subnet of the interface the
  * datagram came in by. Mapping requests have their turn one by one, so that the firewall's
  * milliseconds for each delay nobody who asks for something else. Answers leave from the address that was asked. Everything else is
- * dropped and counted.
+ * dropped and counted. Interfaces come and go (natpmp_server_follow).
  */
 #ifndef GATEWAY_NATPMP_SERVER_H
 #define GATEWAY_NATPMP_SERVER_H
@@ -22,8 +22,13 @@ struct natpmp_counters {
 	uint64_t unsupported_version, unsupported_opcode;
 };
 
-/* -EADDRINUSE when a LAN's port 5351 is taken: *failed is that interface. */
-int natpmp_server_open(struct natpmp_server **out, uv_loop_t *loop, const struct netif *lans, size_t count, const char **failed);
+int natpmp_server_open(struct natpmp_server **out, uv_loop_t *loop);
+/*
+ * Serves these interfaces and no others (at most CONFIG_LANS_MAX): sockets of those that are known by
+ * their index stay. Negative errno when one or more could not be opened, *failed is the last of them;
+ * -EADDRINUSE: its port 5351 is taken. The others are served, and it may be tried again.
+ */
+int natpmp_server_follow(struct natpmp_server *s, const struct netif *lans, size_t count, const char **failed);
 /* Requests go to it from now on. */
 void natpmp_server_serve(struct natpmp_server *s, struct gateway *g);
 /* What gateway_callbacks want; owner is the natpmp_server. */

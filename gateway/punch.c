@@ -17,7 +17,7 @@ struct punch {
 	struct hole hole;
 	uv_timer_t timer;
 	uint16_t port;
-	bool closed;
+	bool closed, paused;
 	struct udp *udp;	   /* UDP */
 	int holder;		   /* TCP: the bound socket, else -1 */
 	int short_of;		   /* TCP: why the last connection could not even be tried, 0 if it could */
@@ -148,13 +148,13 @@ static void advance(struct punch *p)
 	enum hole_action action;
 	uint64_t now_ms, wake_ms;
 
-	while (!p->closed && (action = step_once(p, &step)) != HOLE_WAIT) {
+	while (!p->closed && !p->paused && (action = step_once(p, &step)) != HOLE_WAIT) {
 		if (action == HOLE_SEND)
 			ask(p, &step);
 		else
 			p->config.event(p->config.owner, action, step.disagree);
 	}
-	if (p->closed)
+	if (p->closed || p->paused)
 		return;
 	now_ms = clock_ms();
 	wake_ms = hole_wake_ms(&p->hole);
@@ -171,24 +171,33 @@ static void received(void *owner, const struct endpoint *from, const uint8_t *by
 	advance(p);
 }
 
-static int open_port(struct punch *p)
+/* What it had before, at another address, goes when the new stands. */
+static int open_port(struct punch *p, const struct endpoint *local)
 {
-	const struct punch_config *c = &p->config;
+	CLEANUP(close_fd) int holder = -1;
 	struct endpoint bound;
+	struct udp *udp;
 	int err;
 
-	if (c->protocol == LEASE_UDP) {
-		err = udp_open(&p->udp, c->loop, &c->local, received, p);
-		if (err == 0)
-			p->port = udp_port(p->udp);
-		return err;
+	if (p->config.protocol == LEASE_UDP) {
+		err = udp_open(&udp, p->config.loop, local, received, p);
+		if (err < 0)
+			return err;
+		udp_close(p->udp);
+		p->udp = udp;
+		p->port = udp_port(udp);
+		return 0;
 	}
-	err = net_open(&p->holder, SOCK_STREAM, &c->local, NET_REUSE);
+	err = net_open(&holder, SOCK_STREAM, local, NET_REUSE);
 	if (err == 0)
-		err = net_local(p->holder, &bound);
-	if (err == 0)
-		p->port = bound.port;
-	return err;
+		err = net_local(holder, &bound);
+	if (err < 0)
+		return err;
+	close_fd(&p->holder);
+	p->holder = holder;
+	holder = -1; /* handed over */
+	p->port = bound.port;
+	return 0;
 }
 
 int punch_open(struct punch **out, const struct punch_config *config)
@@ -200,9 +209,8 @@ int punch_open(struct punch **out, const struct punch_config *config)
 		return -ENOMEM;
 	p->config = *config;
 	p->holder = -1;
-	err = open_port(p);
+	err = open_port(p, &p->config.local);
 	if (err < 0) {
-		close_fd(&p->holder);
 		free(p);
 		return err;
 	}
@@ -226,12 +234,49 @@ int punch_open(struct punch **out, const struct punch_config *config)
 	return err;
 }
 
-void punch_renew(struct punch *p)
+static void drop_dials(struct punch *p)
 {
 	dial_close(p->held);
 	dial_close(p->fresh);
 	p->held = p->fresh = NULL;
-	punch_recheck(p);
+	p->doubted = false;
+}
+
+static void restart(struct punch *p)
+{
+	hole_restart(&p->hole, clock_ms());
+	uv_timer_start(&p->timer, fire, 0, 0);
+}
+
+void punch_renew(struct punch *p)
+{
+	if (p->paused)
+		return;
+	drop_dials(p);
+	restart(p);
+}
+
+void punch_pause(struct punch *p)
+{
+	p->paused = true;
+	uv_timer_stop(&p->timer);
+}
+
+int punch_move(struct punch *p, uint32_t ip)
+{
+	const struct endpoint local = endpoint_ipv4(ip, p->port);
+	int err = 0;
+
+	if (!endpoint_same_ip(&local, &p->config.local)) {
+		err = open_port(p, &local);
+		if (err < 0)
+			return err;
+		p->config.local = local;
+		drop_dials(p);
+	}
+	p->paused = false;
+	restart(p);
+	return 0;
 }
 
 void punch_direct(struct punch *p, bool direct)
@@ -250,6 +295,8 @@ void punch_direct(struct punch *p, bool direct)
 
 void punch_recheck(struct punch *p)
 {
+	if (p->paused)
+		return;
 	hole_recheck(&p->hole, clock_ms());
 	uv_timer_start(&p->timer, fire, 0, 0);
 }
@@ -265,8 +312,7 @@ void punch_close(struct punch *p)
 		return;
 	p->closed = true;
 	udp_close(p->udp);
-	dial_close(p->held);
-	dial_close(p->fresh);
+	drop_dials(p);
 	close_fd(&p->holder);
 	uv_close((uv_handle_t *)&p->timer, timer_closed);
 }

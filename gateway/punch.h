@@ -39,6 +39,13 @@ void punch_recheck(struct punch *p);
 void punch_renew(struct punch *p);
 /* The line has no NAT, or has one again. */
 void punch_direct(struct punch *p, bool direct);
+/* The line has no address: asks nobody, keeps its sockets, until it is moved. */
+void punch_pause(struct punch *p);
+/*
+ * The line has this IPv4 address (host order) now, and perhaps had it before: goes on from its
+ * port there and asks at once. As punch_open on failure, and then nothing changed.
+ */
+int punch_move(struct punch *p, uint32_t ip);
 void punch_close(struct punch *p); /* NULL is fine */
 
 #endif

@@ -2,6 +2,8 @@
 #include "gateway/rules.h"
 
 #include <errno.h>
+#include <malloc.h>
+#include <net/if.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,37 +15,31 @@
 #define CONFIRM_MS	 1000
 #define COMPLAINT_MS	 10000
 #define COMPLAINTS_BURST 10
+#define NEWS_BURST	 30
 #define SCRUB_MAX	 64 /* ports at once */
 #define REACH_MAX	 64 /* outer endpoints at once */
+#define RETRY_MS	 1000
 
 struct rules {
-	const struct firewall_backend *backend;
-	struct firewall *firewall;
-	uint32_t wan_ip;
+	struct rules_config config;
+	char wan[IF_NAMESIZE];
 	struct conntrack *conntrack;
 	struct conntrack_port unscrubbed[SCRUB_MAX];
 	size_t unscrubbed_count;
 	struct rule *unreached[REACH_MAX];
 	size_t unreached_count;
+	struct rule *all;
 	uint32_t generation;
 	uint64_t confirm_ms; /* when the firewall is to be asked again */
-	struct log_limit complaint;
+	uv_timer_t loading;  /* runs while rules are to be put up … */
+	bool tableless;	     /* … or even their table is missing */
+	uint64_t loading_since_ms;
+	struct log_limit complaint, news;
 };
 
-int rules_open(struct rules **out, const struct firewall_backend *backend, struct firewall *firewall, uint32_t wan_ip)
+static const char *error_of(const struct rules *r)
 {
-	struct rules *r = calloc(1, sizeof(*r));
-	int err;
-
-	if (!r)
-		return -ENOMEM;
-	*r = (struct rules){ .backend = backend, .firewall = firewall, .wan_ip = wan_ip };
-	err = conntrack_open(&r->conntrack);
-	if (err < 0)
-		free(r);
-	else
-		*out = r;
-	return err;
+	return r->config.backend->error(r->config.firewall);
 }
 
 static void complain(struct rules *r, const char *what, const struct firewall_mapping *m)
@@ -54,7 +50,50 @@ static void complain(struct rules *r, const char *what, const struct firewall_ma
 
 	if (log_allowed_burst(&r->complaint, COMPLAINT_MS, COMPLAINTS_BURST, clock_ms(), &skipped))
 		log_error("%s protocol=%s client=%s relay=%u error=\"%s\"%s", what, m->protocol == LEASE_TCP ? "TCP" : "UDP",
-			endpoint_text(&client, text), m->relay_port, r->backend->error(r->firewall), log_more(more, skipped));
+			endpoint_text(&client, text), m->relay_port, error_of(r), log_more(more, skipped));
+}
+
+/* What others do to the firewall, they may do all day. */
+static bool is_news(struct rules *r, char more[LOG_MORE_MAX])
+{
+	uint64_t skipped;
+
+	if (!log_allowed_burst(&r->news, COMPLAINT_MS, NEWS_BURST, clock_ms(), &skipped))
+		return false;
+	log_more(more, skipped);
+	return true;
+}
+
+static bool stands(const struct rules *r, const struct rule *rule)
+{
+	return rule->stands && rule->generation == r->generation;
+}
+
+static void note_up(const struct rules *r, struct rule *rule)
+{
+	rule->stands = true;
+	rule->generation = r->generation;
+}
+
+static void enlist(struct rules *r, struct rule *rule)
+{
+	if (rule->at)
+		return;
+	rule->next = r->all;
+	rule->at = &r->all;
+	if (r->all)
+		r->all->at = &rule->next;
+	r->all = rule;
+}
+
+static void delist(struct rule *rule)
+{
+	if (!rule->at)
+		return;
+	*rule->at = rule->next;
+	if (rule->next)
+		rule->next->at = rule->at;
+	rule->at = NULL;
 }
 
 void rules_scrub(struct rules *r)
@@ -72,45 +111,199 @@ void rules_scrub(struct rules *r)
 	r->unscrubbed_count = 0;
 }
 
-static void scrub_port(struct rules *r, struct conntrack_port port)
+static void scrub_port(struct rules *r, const struct conntrack_port *port)
 {
+	if (port->ip == 0)
+		return;
 	if (r->unscrubbed_count == SCRUB_MAX)
 		rules_scrub(r);
-	r->unscrubbed[r->unscrubbed_count++] = port;
+	r->unscrubbed[r->unscrubbed_count++] = *port;
 }
 
-/* Where the line has no NAT the outer endpoint is the relay port's own: strangers' flows there stay. */
-static void scrub_outer(struct rules *r, const struct firewall_mapping *m, const struct endpoint *outer, uint32_t keep)
+/* The port of a rule that stands leads to its client; that of one that is gone, to nobody. */
+static struct conntrack_port port_of(const struct rules *r, const struct firewall_mapping *m, bool leads)
 {
-	const uint32_t ip = endpoint_ip32(outer);
-
-	if (ip != 0 && ip != r->wan_ip)
-		scrub_port(r, (struct conntrack_port){ ip, (uint8_t)m->protocol, outer->port, keep });
+	return (struct conntrack_port){ .ip = r->config.wan_ip, .protocol = (uint8_t)m->protocol, .port = m->relay_port,
+		.host_ip = leads ? m->client_ip : 0, .host_port = leads ? m->internal_port : 0 };
 }
 
-static void scrub_later(struct rules *r, const struct firewall_mapping *m)
+/* Where the line has no NAT the outer endpoint is the relay port's own, and scrubbed with it. */
+static void scrub_outer(struct rules *r, const struct firewall_mapping *m, const struct endpoint *outer, bool leads)
 {
-	scrub_port(r, (struct conntrack_port){ r->wan_ip, (uint8_t)m->protocol, m->relay_port, 0 });
-	scrub_outer(r, m, &m->outer, 0);
+	struct conntrack_port port = port_of(r, m, leads);
+
+	if (endpoint_ip32(outer) == port.ip)
+		return;
+	port.ip = endpoint_ip32(outer);
+	port.port = outer->port;
+	scrub_port(r, &port);
 }
 
-static bool stands(const struct rules *r, const struct rule *rule)
+static void scrub_later(struct rules *r, const struct firewall_mapping *m, bool leads)
 {
-	return rule->stands && rule->generation == r->generation;
+	const struct conntrack_port port = port_of(r, m, leads);
+
+	scrub_port(r, &port);
+	scrub_outer(r, m, &m->outer, leads);
 }
+
+/* All rules' flows in one walk: but those that go where they should, or all of them. */
+static void scrub_all(struct rules *r, bool lead)
+{
+	size_t count = 0, i = 0;
+	struct conntrack_port *ports;
+	int n = -ENOMEM;
+
+	for (const struct rule *rule = r->all; rule; rule = rule->next)
+		count++;
+	if (count == 0 || r->config.wan_ip == 0)
+		return;
+	ports = malloc(count * sizeof(*ports));
+	for (const struct rule *rule = r->all; rule && ports; rule = rule->next)
+		ports[i++] = port_of(r, &rule->mapping, lead);
+	if (ports)
+		n = conntrack_scrub(r->conntrack, ports, count);
+	free(ports);
+	if (n < 0)
+		log_warn("cannot scrub conntrack ports=%zu error=\"%s\"", count, strerror(-n));
+	else if (n > 0)
+		log_debug("scrubbed conntrack ports=%zu flows=%d", count, n);
+}
+
+/* --- putting up many --- */
+
+static void load(uv_timer_t *timer);
+
+static void load_in(struct rules *r, uint64_t ms)
+{
+	if (!uv_is_active((const uv_handle_t *)&r->loading))
+		r->loading_since_ms = clock_ms();
+	uv_timer_start(&r->loading, load, ms, 0);
+}
+
+/* The next that do not stand. */
+static size_t take(struct rules *r, struct rule *taken[FIREWALL_BATCH], struct firewall_mapping m[FIREWALL_BATCH])
+{
+	size_t n = 0;
+
+	for (struct rule *rule = r->all; rule && n < FIREWALL_BATCH; rule = rule->next) {
+		if (stands(r, rule))
+			continue;
+		rule->mapping.outer = rule->outer;
+		taken[n] = rule;
+		m[n++] = rule->mapping;
+	}
+	return n;
+}
+
+static int build_table(struct rules *r)
+{
+	int err = r->config.backend->rebuild(r->config.firewall, r->wan);
+	char more[LOG_MORE_MAX];
+
+	r->tableless = err < 0;
+	if (err < 0 && is_news(r, more))
+		log_error("cannot build the firewall's table anew error=\"%s\": tried again%s", error_of(r), more);
+	return err;
+}
+
+/* Libnftables' parser leaves much behind. The flows of the time without rules went past the clients. */
+static void loaded(struct rules *r)
+{
+	malloc_trim(0);
+	scrub_all(r, true);
+	log_debug("firewall complete ms=%llu", (unsigned long long)(clock_ms() - r->loading_since_ms));
+	rules_look(r);
+}
+
+static void load(uv_timer_t *timer)
+{
+	struct rules *r = timer->data;
+	struct rule *taken[FIREWALL_BATCH];
+	struct firewall_mapping m[FIREWALL_BATCH];
+	size_t n;
+
+	if (r->tableless && build_table(r) < 0) {
+		load_in(r, RETRY_MS);
+		return;
+	}
+	n = take(r, taken, m);
+	if (n > 0 && r->config.backend->add(r->config.firewall, m, n) < 0) {
+		complain(r, "firewall refused mappings, the first of them", m);
+		load_in(r, RETRY_MS);
+		return;
+	}
+	for (size_t i = 0; i < n; i++)
+		note_up(r, taken[i]);
+	if (n < FIREWALL_BATCH)
+		loaded(r);
+	else
+		load_in(r, 0);
+}
+
+static void rebuild(struct rules *r)
+{
+	r->tableless = true;
+	r->generation++;
+	load_in(r, 0);
+}
+
+void rules_want(struct rules *r, struct rule *rule)
+{
+	enlist(r, rule);
+	load_in(r, 0);
+}
+
+static void say_health(struct rules *r, int health)
+{
+	char more[LOG_MORE_MAX];
+
+	if (health == FIREWALL_WELL || !is_news(r, more))
+		return;
+	if (health == FIREWALL_LOST)
+		log_warn("somebody took our mappings from the firewall: built anew%s", more);
+	else if (health == FIREWALL_MENDED)
+		log_warn("somebody took our rule from an --accept-chain: put back%s", more);
+	else
+		log_error("somebody took our rule from an --accept-chain, and it cannot be put back error=\"%s\": "
+			  "strangers may not pass; tried again when the ruleset changes%s",
+			error_of(r), more);
+}
+
+void rules_look(struct rules *r)
+{
+	const struct rule *sample = r->all;
+	int health;
+
+	if (r->tableless) {
+		load_in(r, 0);
+		return;
+	}
+	while (sample && !stands(r, sample))
+		sample = sample->next;
+	health = r->config.backend->mend(r->config.firewall, sample ? &sample->mapping : NULL);
+	say_health(r, health);
+	if (health == FIREWALL_LOST)
+		rebuild(r);
+}
+
+/* --- one by one --- */
 
 bool rules_add(struct rules *r, struct rule *rule)
 {
 	if (stands(r, rule))
 		return true;
 	rule->mapping.outer = rule->outer;
-	if (r->backend->add(r->firewall, &rule->mapping) < 0) {
+	enlist(r, rule);
+	if (r->tableless)
+		return false; /* it comes with the others */
+	if (r->config.backend->add(r->config.firewall, &rule->mapping, 1) < 0) {
 		complain(r, "firewall refused a mapping", &rule->mapping);
+		rules_look(r);
 		return false;
 	}
-	rule->stands = true;
-	rule->generation = r->generation;
-	scrub_later(r, &rule->mapping);
+	note_up(r, rule);
+	scrub_later(r, &rule->mapping, true);
 	rules_scrub(r);
 	return true;
 }
@@ -122,10 +315,10 @@ bool rules_confirm(struct rules *r, struct rule *rule)
 	if (clock_ms() < r->confirm_ms)
 		return true;
 	r->confirm_ms = clock_ms() + CONFIRM_MS;
-	if (r->backend->add(r->firewall, &rule->mapping) == 0) /* adding what is there changes nothing */
+	if (r->config.backend->add(r->config.firewall, &rule->mapping, 1) == 0) /* adding what is there changes nothing */
 		return true;
-	complain(r, "the firewall lost a mapping: if somebody flushed the ruleset, restart stunway-gateway:", &rule->mapping);
-	r->generation++;
+	complain(r, "the firewall lost a mapping:", &rule->mapping);
+	rebuild(r);
 	return false;
 }
 
@@ -163,21 +356,19 @@ void rules_reach_now(struct rules *r)
 		rule->mapping.outer = rule->outer;
 	}
 	unqueue(r, NULL);
-	if (count > 0 && r->backend->reach && r->backend->reach(r->firewall, changes, count) < 0)
+	if (count > 0 && r->config.backend->reach && r->config.backend->reach(r->config.firewall, changes, count) < 0)
 		complain(r, "firewall refused the outer endpoint to the LAN", changes[0].mapping);
 	for (size_t i = 0; i < count; i++) {
 		const struct firewall_mapping *m = changes[i].mapping;
 
-		scrub_outer(r, m, &changes[i].before, 0);
-		scrub_outer(r, m, &m->outer, m->client_ip);
+		scrub_outer(r, m, &changes[i].before, false);
+		scrub_outer(r, m, &m->outer, true);
 	}
 }
 
 void rules_remove(struct rules *r, struct rule *rule)
 {
-	if (!rule->stands)
-		return;
-	if (r->backend->remove(r->firewall, &rule->mapping) < 0 && stands(r, rule))
+	if (rule->stands && r->config.backend->remove(r->config.firewall, &rule->mapping) < 0 && stands(r, rule))
 		complain(r, "firewall kept a mapping that ended", &rule->mapping);
 	rules_forget(r, rule);
 }
@@ -186,8 +377,48 @@ void rules_forget(struct rules *r, struct rule *rule)
 {
 	unqueue(r, rule);
 	if (rule->stands)
-		scrub_later(r, &rule->mapping);
+		scrub_later(r, &rule->mapping, false);
 	rule->stands = false;
+	delist(rule);
+}
+
+void rules_move(struct rules *r, const char *wan, uint32_t wan_ip)
+{
+	if (wan_ip != r->config.wan_ip) {
+		rules_scrub(r);
+		scrub_all(r, false); /* of the address that is gone */
+		r->config.wan_ip = wan_ip;
+	}
+	if (strcmp(wan, r->wan) != 0) {
+		snprintf(r->wan, sizeof(r->wan), "%s", wan);
+		rebuild(r);
+	}
+}
+
+int rules_open(struct rules **out, const struct rules_config *config)
+{
+	struct rules *r = calloc(1, sizeof(*r));
+	int err;
+
+	if (!r)
+		return -ENOMEM;
+	r->config = *config;
+	snprintf(r->wan, sizeof(r->wan), "%s", config->wan);
+	err = conntrack_open(&r->conntrack);
+	if (err < 0) {
+		free(r);
+		return err;
+	}
+	uv_timer_init(config->loop, &r->loading);
+	r->loading.data = r;
+	malloc_trim(0); /* as loaded() does, of what the building of the table left */
+	*out = r;
+	return 0;
+}
+
+static void free_rules(uv_handle_t *handle)
+{
+	free(handle->data);
 }
 
 void rules_close(struct rules *r)
@@ -196,5 +427,5 @@ void rules_close(struct rules *r)
 		return;
 	rules_scrub(r);
 	conntrack_close(r->conntrack);
-	free(r);
+	uv_close((uv_handle_t *)&r->loading, free_rules);
 }

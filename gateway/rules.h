@@ -5,30 +5,49 @@
  * Flows that began under another rule, or none, must not outlive it: the firewall's maps
  * change first, then conntrack is scrubbed, then whoever asked may be told. A walk through
  * conntrack costs milliseconds, so removals are gathered and scrubbed together.
+ *
+ * Rules are remembered from rules_add or rules_want on. When somebody else takes them from the
+ * firewall they are put up again by themselves: the table, then FIREWALL_BATCH rules a turn of
+ * the loop, then the flows that went astray meanwhile are scrubbed.
  */
 #ifndef GATEWAY_RULES_H
 #define GATEWAY_RULES_H
+
+#include <uv.h>
 
 #include "gateway/firewall.h"
 
 struct rules;
 
-/* One mapping's rule; whoever owns it writes `mapping`, but for its outer endpoint, and leaves the rest alone. */
+/*
+ * One mapping's rule; whoever owns it writes `mapping`, but for its outer endpoint, and zeros the rest.
+ * It stays where it is until it is removed.
+ */
 struct rule {
 	struct firewall_mapping mapping; /* outer: private, what the firewall was told */
-	struct endpoint outer; /* private: what it is to be told */
-	bool stands;	     /* private: the firewall took it */
-	uint32_t generation; /* private: when; another than that of the rules means it may be lost */
+	struct endpoint outer;		 /* private: what it is to be told */
+	bool stands;			 /* private: the firewall took it */
+	uint32_t generation;		 /* private: when; another than that of the rules means it may be lost */
+	struct rule *next, **at;	 /* private: all rules */
 };
 
-/* backend and firewall are borrowed; wan_ip in host order. Negative errno. */
-int rules_open(struct rules **out, const struct firewall_backend *backend, struct firewall *firewall, uint32_t wan_ip);
-/* Puts a rule up, if it does not stand, and scrubs. False, and said in the log, when the firewall refuses. */
-bool rules_add(struct rules *r, struct rule *rule);
+struct rules_config {
+	uv_loop_t *loop;
+	const struct firewall_backend *backend;
+	struct firewall *firewall; /* borrowed */
+	const char *wan;	   /* interface name */
+	uint32_t wan_ip;	   /* host order, 0: none now */
+};
+
+int rules_open(struct rules **out, const struct rules_config *config);
 /*
- * Whether a rule still stands, or somebody flushed the ruleset. The firewall is asked at
- * most once a second; when it lost one rule all are doubted until they are added again.
+ * Puts a rule up, if it does not stand, and scrubs. False when the firewall refuses, which is
+ * said in the log, or is being built anew: asked again later it may stand.
  */
+bool rules_add(struct rules *r, struct rule *rule);
+/* Puts it up with many others in the next turns of the loop; flows that it let in before stay. For restored mappings. */
+void rules_want(struct rules *r, struct rule *rule);
+/* Whether a rule still stands, or somebody took it. The firewall is asked at most once a second, and mended. */
 bool rules_confirm(struct rules *r, struct rule *rule);
 /*
  * The outer endpoint by which LAN hosts reach the mapping too is this one (ENDPOINT_NONE:
@@ -43,6 +62,11 @@ void rules_remove(struct rules *r, struct rule *rule);
 /* Likewise where the firewall as a whole is gone already. */
 void rules_forget(struct rules *r, struct rule *rule);
 void rules_scrub(struct rules *r);
-void rules_close(struct rules *r); /* NULL is fine */
+/* The line is another interface, or has another address. */
+void rules_move(struct rules *r, const char *wan, uint32_t wan_ip);
+/* Somebody else changed the firewall: looks, and mends. */
+void rules_look(struct rules *r);
+/* The firewall may be closed already. The loop must run once more. NULL is fine. */
+void rules_close(struct rules *r);
 
 #endif

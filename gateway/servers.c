@@ -246,6 +246,18 @@ uint32_t servers_start(struct servers *s, enum lease_protocol protocol)
 	return l->next++;
 }
 
+void servers_retry(struct servers *s)
+{
+	for (size_t i = 0; i < s->name_count; i++) {
+		struct name *n = &s->names[i];
+
+		if (n->failures > 0 && !n->lookup.data) {
+			n->failures = 0;
+			again_in(n, 0);
+		}
+	}
+}
+
 void servers_note(struct servers *s, enum lease_protocol protocol, const struct endpoint *server, bool answered)
 {
 	struct list *l = list_of(s, protocol);

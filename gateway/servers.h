@@ -39,6 +39,8 @@ int servers_open(struct servers **out, uv_loop_t *loop, const struct server_name
 const struct endpoint *servers_list(const struct servers *s, enum lease_protocol protocol, size_t *count);
 /* Where in the list a new hole begins: spreads holes over the servers, and passes over those that lately failed. */
 uint32_t servers_start(struct servers *s, enum lease_protocol protocol);
+/* The line is back: names that could not be looked up are looked up now. */
+void servers_retry(struct servers *s);
 void servers_note(struct servers *s, enum lease_protocol protocol, const struct endpoint *server, bool answered);
 /* Those asked, for a log line: "198.51.100.1:3478, …". */
 void servers_text(const struct servers *s, enum lease_protocol protocol, char *buf, size_t max);
