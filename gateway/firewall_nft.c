@@ -13,6 +13,7 @@
 #include <string.h>
 
 #include "sys/cleanup.h"
+#include "sys/nftset.h"
 
 #define COMMENT	    "stunway"
 #define SERVERS_MAX 32
@@ -20,6 +21,7 @@
 
 struct firewall {
 	struct nft_ctx *nft;
+	struct nftset *sets;
 	struct firewall_config config; /* but for wan */
 	uint64_t built;		       /* fingerprint of our table as it was built */
 	struct endpoint servers[2][SERVERS_MAX]; /* UDP, TCP */
@@ -319,28 +321,42 @@ static int nft_rebuild(struct firewall *f, const char *wan)
 	return err;
 }
 
-static bool has_element(struct firewall *f, const char *map, const char *key)
+/* A key of our maps: protocol, and what else there is of address and port. */
+static size_t write_key(uint8_t key[12], enum lease_protocol protocol, const uint8_t *ip, uint16_t port)
 {
-	return runf(f, "get element inet stunway %s { %s }\n", map, key) == 0;
+	const size_t at = ip ? 8 : 4;
+
+	memset(key, 0, 12);
+	key[0] = (uint8_t)protocol;
+	if (ip)
+		memcpy(key + 4, ip, 4);
+	key[at] = (uint8_t)(port >> 8);
+	key[at + 1] = (uint8_t)port;
+	return at + 4;
+}
+
+/* What cannot be asked is taken to be there: a failure to look is no reason to tear down. */
+static bool has(struct firewall *f, const char *set, enum lease_protocol protocol, const uint8_t *ip, uint16_t port)
+{
+	uint8_t key[12];
+	const size_t len = write_key(key, protocol, ip, port);
+
+	return nftset_has(f->sets, "stunway", set, key, len) != 0;
 }
 
 static bool has_mapping(struct firewall *f, const struct firewall_mapping *m)
 {
-	char ip[ENDPOINT_TEXT_MAX], inbound[32], outbound[ENDPOINT_TEXT_MAX + 32];
+	const struct endpoint client = endpoint_ipv4(m->client_ip, 0);
 
-	snprintf(inbound, sizeof(inbound), "%s . %u", protocol_name(m->protocol), m->relay_port);
-	snprintf(outbound, sizeof(outbound), "%s . %s . %u", protocol_name(m->protocol), ip_text(m->client_ip, ip), m->internal_port);
-	return has_element(f, "inbound", inbound) && has_element(f, "outbound", outbound);
+	return has(f, "inbound", m->protocol, NULL, m->relay_port) && has(f, "outbound", m->protocol, client.ip, m->internal_port);
 }
 
 static bool has_servers(struct firewall *f)
 {
 	for (size_t i = 0; i < 2; i++) {
 		const struct endpoint *e = &f->servers[i][0];
-		char ip[ENDPOINT_TEXT_MAX], key[ENDPOINT_TEXT_MAX + 32];
 
-		snprintf(key, sizeof(key), "%s . %s . %u", i ? "tcp" : "udp", endpoint_ip_text(e, ip), e->port);
-		if (f->server_count[i] && e->family == ENDPOINT_IPV4 && !has_element(f, "servers", key))
+		if (f->server_count[i] && e->family == ENDPOINT_IPV4 && !has(f, "servers", i ? LEASE_TCP : LEASE_UDP, e->ip, e->port))
 			return false;
 	}
 	return true;
@@ -389,6 +405,7 @@ static void nft_close(struct firewall *f)
 		unaccept(f, f->config.accept_chains[i]);
 	run(f, "add table inet stunway\ndelete table inet stunway\n");
 	nft_ctx_free(f->nft);
+	nftset_close(f->sets);
 	free(f);
 }
 
@@ -400,10 +417,12 @@ static int nft_open(struct firewall **out, const struct firewall_config *config,
 	if (!f)
 		return -ENOMEM;
 	f->config = *config;
-	f->nft = nft_ctx_new(NFT_CTX_DEFAULT);
+	err = nftset_open(&f->sets);
+	f->nft = err < 0 ? NULL : nft_ctx_new(NFT_CTX_DEFAULT);
 	if (!f->nft) {
+		nftset_close(f->sets);
 		free(f);
-		return -ENOMEM;
+		return err < 0 ? err : -ENOMEM;
 	}
 	nft_ctx_buffer_output(f->nft);
 	nft_ctx_buffer_error(f->nft);

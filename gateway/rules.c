@@ -33,7 +33,7 @@ struct rules {
 	uint64_t confirm_ms; /* when the firewall is to be asked again */
 	uv_timer_t loading;  /* runs while rules are to be put up … */
 	bool tableless;	     /* … or even their table is missing */
-	uint64_t loading_since_ms;
+	uint64_t loading_since_ms; /* 0: not loading */
 	struct log_limit complaint, news;
 };
 
@@ -176,7 +176,7 @@ static void load(uv_timer_t *timer);
 
 static void load_in(struct rules *r, uint64_t ms)
 {
-	if (!uv_is_active((const uv_handle_t *)&r->loading))
+	if (r->loading_since_ms == 0)
 		r->loading_since_ms = clock_ms();
 	uv_timer_start(&r->loading, load, ms, 0);
 }
@@ -213,6 +213,7 @@ static void loaded(struct rules *r)
 	malloc_trim(0);
 	scrub_all(r, true);
 	log_debug("firewall complete ms=%llu", (unsigned long long)(clock_ms() - r->loading_since_ms));
+	r->loading_since_ms = 0;
 	rules_look(r);
 }
 
