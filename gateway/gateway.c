@@ -19,6 +19,7 @@
 #define LOG_BURST	 100  /* lines of mappings' events at once, then one per … */
 #define LOG_MS		 250
 #define WISH_MIN	 1024 /* lower ports are the router's own affair */
+#define SLEPT_MS	 2000 /* asleep for longer than this, the machine missed something */
 #define RECHECK_MS	 5000 /* a lossy line is suspect all the time: its holes are not all asked at each turn */
 
 struct gateway {
@@ -39,6 +40,7 @@ struct gateway {
 	uint64_t epoch_ms;  /* when the table of mappings began */
 	uint64_t fault_ms;  /* since when the public address is unknown */
 	uint64_t addressless_ms, addressless_last_ms; /* since when WAN has no address, and when that was last seen */
+	uint64_t slept_ms;  /* clock_slept_ms when it was looked at last */
 	uint64_t recheck_ms[2]; /* UDP, TCP: when all holes may be rechecked again */
 	struct log_limit refusal_log, event_log;
 	bool closed;
@@ -418,6 +420,39 @@ int gateway_address(struct gateway *g, enum natpmp_result *result, uint32_t *pub
 	return *public_ip != 0 || fault_lasts(g, g->fault_ms);
 }
 
+static void send_all(struct gateway *g, enum errand errand)
+{
+	for (struct lease *l = leases_next(g->leases, NULL); l; l = leases_next(g->leases, l))
+		pace_add(g->pace, &((struct mapping *)l->owner)->turn, errand);
+}
+
+/* Also where it was before: whatever it is, it is asked anew. The firewall first, then those who may announce a change. */
+static void line_here(struct gateway *g)
+{
+	rules_move(g->rules, g->wan.name, g->wan.ip);
+	for (size_t i = 0; i < 2; i++) {
+		const int err = line_move(g->lines[i], g->wan.ip, g->wan.index);
+
+		if (err < 0)
+			log_error("cannot watch the line from its address error=\"%s\"", strerror(-err));
+	}
+	send_all(g, MOVE);
+	servers_retry(g->servers);
+}
+
+/* All that was to be asked meanwhile was not: the line is as good as new. */
+static void notice_sleep(struct gateway *g)
+{
+	const uint64_t slept_ms = clock_slept_ms(), was_ms = g->slept_ms;
+
+	g->slept_ms = slept_ms;
+	if (slept_ms < was_ms + SLEPT_MS)
+		return;
+	log_info("the machine slept for %llu s: the line and all holes are asked", (unsigned long long)(slept_ms - was_ms) / 1000);
+	if (g->wan.ip)
+		line_here(g);
+}
+
 /* Those who waited longer than a passing fault lasts are told; what never opened is given up. */
 static void sweep(uv_timer_t *timer)
 {
@@ -425,6 +460,7 @@ static void sweep(uv_timer_t *timer)
 	const uint64_t now_ms = clock_ms();
 	struct lease *next;
 
+	notice_sleep(g);
 	for (struct lease *l = leases_next(g->leases, NULL); l; l = next) {
 		struct mapping *m = l->owner;
 
@@ -454,12 +490,6 @@ static void recheck_all(struct gateway *g, enum lease_protocol protocol)
 	for (struct lease *l = leases_next(g->leases, NULL); l; l = leases_next(g->leases, l))
 		if (l->key.protocol == protocol)
 			pace_add(g->pace, &((struct mapping *)l->owner)->turn, RECHECK);
-}
-
-static void send_all(struct gateway *g, enum errand errand)
-{
-	for (struct lease *l = leases_next(g->leases, NULL); l; l = leases_next(g->leases, l))
-		pace_add(g->pace, &((struct mapping *)l->owner)->turn, errand);
 }
 
 static void move(struct mapping *m)
@@ -627,7 +657,7 @@ int gateway_open(struct gateway **out, uv_loop_t *loop, const struct config *con
 	if (!g)
 		return -ENOMEM;
 	*g = (struct gateway){ .loop = loop, .config = config, .wan = *wan, .firewall = firewall, .callbacks = callbacks,
-		.owner = owner, .epoch_ms = clock_ms(), .fault_ms = clock_ms() };
+		.owner = owner, .epoch_ms = clock_ms(), .fault_ms = clock_ms(), .slept_ms = clock_slept_ms() };
 	uv_timer_init(loop, &g->sweep);
 	uv_timer_init(loop, &g->reaching);
 	g->sweep.data = g->reaching.data = g;
@@ -669,21 +699,11 @@ static void line_gone(struct gateway *g)
 
 void gateway_follow(struct gateway *g, const struct netif *wan)
 {
-	int err;
-
 	g->wan = *wan;
-	if (wan->ip == 0) {
+	if (wan->ip)
+		line_here(g);
+	else
 		line_gone(g);
-		return;
-	}
-	rules_move(g->rules, wan->name, wan->ip);
-	for (size_t i = 0; i < 2; i++) {
-		err = line_move(g->lines[i], wan->ip, wan->index);
-		if (err < 0)
-			log_error("cannot watch the line from its address error=\"%s\"", strerror(-err));
-	}
-	send_all(g, MOVE);
-	servers_retry(g->servers);
 }
 
 void gateway_firewall_changed(struct gateway *g)

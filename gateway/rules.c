@@ -239,7 +239,7 @@ static void load(uv_timer_t *timer)
 	if (n < FIREWALL_BATCH)
 		loaded(r);
 	else
-		load_in(r, 0);
+		load_in(r, 1); /* with 0 libuv runs it again in this very turn */
 }
 
 static void rebuild(struct rules *r)

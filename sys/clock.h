@@ -26,6 +26,19 @@ static inline uint64_t clock_ms(void)
 	return (uint64_t)t.tv_sec * 1000 + (uint64_t)t.tv_nsec / 1000000;
 }
 
+/*
+ * How long the machine has been suspended since it booted. libuv's timers stand still meanwhile
+ * (CLOCK_MONOTONIC), so after a sleep whatever they are to do is late by it.
+ */
+static inline uint64_t clock_slept_ms(void)
+{
+	struct timespec awake, all;
+
+	clock_gettime(CLOCK_MONOTONIC, &awake);
+	clock_gettime(CLOCK_BOOTTIME, &all);
+	return (uint64_t)(((all.tv_sec - awake.tv_sec) * 1000000000 + all.tv_nsec - awake.tv_nsec) / 1000000);
+}
+
 /* Milliseconds since 1970, as far as this host knows: may jump. */
 static inline uint64_t clock_wall_ms(void)
 {

@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """stunway-gateway where everything changes under it: the line, the LAN, the firewall (lab/topology.py)."""
+import os
 import re
 import signal
+import struct
 import time
 import unittest
 
@@ -318,6 +320,37 @@ class Line(Healing):
             gateway.wait_line("lan=lan2 address=192.168.9.1")
             pmp = Pmp(home, "lan2", bind="192.168.9.9", gateway="192.168.9.1")
             self.assertEqual(eventually(lambda: pmp.map(UDP, 7001, timeout=1)).result, 0)
+
+
+class Sleep(Healing):
+    def test_suspended(self):
+        """A machine that slept asks every hole at once, and leases ran on meanwhile"""
+        with Home() as home:
+            sleeper = os.path.join(home.build, "test", "e2e", "libsleeper.so")
+            if not os.path.exists(sleeper):
+                self.skipTest("a sanitizer's build")
+            path = f"{home.directory}/slept"
+            self.sleep(path, 0)
+            gateway = home.gateway("--watch", "300", "--keepalive", "300", env={**os.environ, "LD_PRELOAD": sleeper, "SLEEPER": path})
+            gateway.wait_line("NAT TCP mapping")
+            Echo(home, "lan1", 7001)
+            pmp = Pmp(home)
+            old = {op: pmp.map(op, 7001, lifetime=36000).outer for op in [UDP, TCP]}
+            pmp.map(UDP, 7002, lifetime=120)
+            home.nat("flush")  # the carrier did not wait for us
+            mark = len(gateway.lines)
+            self.sleep(path, 3600)
+            gateway.wait_line("the machine slept for 3600 s", after=mark)
+            gateway.wait_line(f"mapping expired: protocol=UDP client={LAN1}:7002", after=mark)
+            for protocol in ["UDP", "TCP"]:
+                gateway.wait_line(f"hole changed: protocol={protocol} client={LAN1}:7001", timeout=20, after=mark)
+            new = {op: pmp.map(op, 7001).outer for op in old}
+            self.assertTrue(all(new[op] != old[op] for op in old))
+            self.reached(home, new, 7001, 5, "after the sleep")
+
+    def sleep(self, path, seconds):
+        with open(path, "r+b" if os.path.exists(path) else "wb") as f:
+            f.write(struct.pack("=Q", seconds * 1000))
 
 
 class Renumbering(Healing):

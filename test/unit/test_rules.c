@@ -1,0 +1,220 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* gateway/rules on a firewall that is an array; conntrack is the real one, of a network namespace of our own. */
+#include "test/unit/test.h"
+
+#include <errno.h>
+#include <sched.h>
+#include <stdlib.h>
+#include <uv.h>
+
+#include "gateway/rules.h"
+#include "sys/log.h"
+
+#define MANY 1000
+
+struct firewall {
+	uint8_t has[65536]; /* by relay port: how often it was added */
+	int health;	    /* what mend says next */
+	int fails;	    /* so many changes fail */
+	char wan[16];
+	size_t adds, most, rebuilds, mends, turns;
+};
+
+static int fake_add(struct firewall *f, const struct firewall_mapping *m, size_t count)
+{
+	f->adds++;
+	if (f->fails > 0) {
+		f->fails--;
+		return -EIO;
+	}
+	if (count > f->most)
+		f->most = count;
+	for (size_t i = 0; i < count; i++)
+		f->has[m[i].relay_port]++;
+	return 0;
+}
+
+static int fake_remove(struct firewall *f, const struct firewall_mapping *m)
+{
+	f->has[m->relay_port] = 0;
+	return 0;
+}
+
+static int fake_mend(struct firewall *f, const struct firewall_mapping *sample)
+{
+	const int health = f->health;
+
+	f->mends++;
+	f->health = FIREWALL_WELL;
+	return sample && !f->has[sample->relay_port] ? FIREWALL_LOST : health;
+}
+
+static int fake_rebuild(struct firewall *f, const char *wan)
+{
+	f->rebuilds++;
+	if (f->fails > 0) {
+		f->fails--;
+		return -EIO;
+	}
+	memset(f->has, 0, sizeof(f->has));
+	snprintf(f->wan, sizeof(f->wan), "%s", wan);
+	return 0;
+}
+
+static const char *fake_error(const struct firewall *f)
+{
+	(void)f;
+	return "as told";
+}
+
+static const struct firewall_backend fake = { .name = "fake", .add = fake_add, .remove = fake_remove, .mend = fake_mend,
+	.rebuild = fake_rebuild, .error = fake_error };
+
+struct world {
+	uv_loop_t loop;
+	struct firewall firewall;
+	struct rules *rules;
+	struct rule all[MANY];
+};
+
+static struct world *world_new(void)
+{
+	struct world *w = calloc(1, sizeof(*w));
+	struct rules_config c = { .loop = &w->loop, .backend = &fake, .firewall = &w->firewall, .wan = "wan", .wan_ip = 0x64400002 };
+
+	if (unshare(CLONE_NEWNET) < 0)
+		skip();
+	log_up_to_level(LOG_LEVEL_ERROR);
+	assert_int_equal(uv_loop_init(&w->loop), 0);
+	assert_int_equal(rules_open(&w->rules, &c), 0);
+	for (uint32_t i = 0; i < MANY; i++)
+		w->all[i].mapping = (struct firewall_mapping){ LEASE_UDP, (uint16_t)(20000 + i), 0xc0a8010a, (uint16_t)(1 + i) };
+	return w;
+}
+
+static void world_free(struct world *w)
+{
+	rules_close(w->rules);
+	uv_run(&w->loop, UV_RUN_DEFAULT);
+	assert_int_equal(uv_loop_close(&w->loop), 0);
+	free(w);
+}
+
+static size_t standing(const struct world *w)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < MANY; i++)
+		n += w->firewall.has[20000 + i] > 0;
+	return n;
+}
+
+/* Until nothing is to be done; each turn may add one batch. */
+static void run(struct world *w)
+{
+	while (uv_loop_alive(&w->loop)) {
+		const size_t adds = w->firewall.adds;
+
+		uv_run(&w->loop, UV_RUN_NOWAIT);
+		assert_in_range(w->firewall.adds - adds, 0, 1);
+		w->firewall.turns++;
+	}
+}
+
+static void many_rules_are_put_up_a_batch_a_turn(void **state)
+{
+	struct world *w = world_new();
+
+	(void)state;
+	for (size_t i = 0; i < MANY; i++)
+		rules_want(w->rules, &w->all[i]);
+	assert_int_equal(standing(w), 0);
+	run(w);
+	assert_int_equal(standing(w), MANY);
+	assert_int_equal(w->firewall.most, FIREWALL_BATCH);
+	assert_int_equal(w->firewall.adds, MANY / FIREWALL_BATCH);
+	assert_int_equal(w->firewall.rebuilds, 0);
+	world_free(w);
+}
+
+static void what_others_took_is_put_up_again_but_not_what_ended(void **state)
+{
+	struct world *w = world_new();
+
+	(void)state;
+	for (size_t i = 0; i < MANY; i++)
+		assert_true(rules_add(w->rules, &w->all[i]));
+	memset(w->firewall.has, 0, sizeof(w->firewall.has));
+	rules_look(w->rules);
+	assert_false(rules_add(w->rules, &w->all[0])); /* not before its table stands */
+	rules_remove(w->rules, &w->all[7]);
+	rules_remove(w->rules, &w->all[MANY - 1]);
+	run(w);
+	assert_int_equal(w->firewall.rebuilds, 1);
+	assert_int_equal(standing(w), MANY - 2);
+	assert_int_equal(w->firewall.has[20007] + w->firewall.has[20000 + MANY - 1], 0);
+	assert_true(rules_add(w->rules, &w->all[0]));
+	world_free(w);
+}
+
+static void a_firewall_that_is_well_or_mended_is_not_built_anew(void **state)
+{
+	struct world *w = world_new();
+
+	(void)state;
+	assert_true(rules_add(w->rules, &w->all[0]));
+	rules_look(w->rules);
+	w->firewall.health = FIREWALL_MENDED;
+	rules_look(w->rules);
+	w->firewall.health = -EIO;
+	rules_look(w->rules);
+	run(w);
+	assert_int_equal(w->firewall.mends, 3);
+	assert_int_equal(w->firewall.rebuilds, 0);
+	assert_int_equal(w->firewall.adds, 1);
+	world_free(w);
+}
+
+static void a_table_that_cannot_be_built_is_tried_again(void **state)
+{
+	struct world *w = world_new();
+
+	(void)state;
+	assert_true(rules_add(w->rules, &w->all[0]));
+	w->firewall.has[20000] = 0;
+	w->firewall.fails = 2;
+	rules_look(w->rules);
+	run(w);
+	assert_int_equal(standing(w), 1);
+	assert_int_equal(w->firewall.rebuilds, 3);
+	world_free(w);
+}
+
+static void another_line_is_another_table(void **state)
+{
+	struct world *w = world_new();
+
+	(void)state;
+	assert_true(rules_add(w->rules, &w->all[0]));
+	rules_move(w->rules, "wan", 0x64400009);
+	run(w);
+	assert_int_equal(w->firewall.rebuilds, 0); /* the address is in no rule */
+	rules_move(w->rules, "lte", 0x64400009);
+	run(w);
+	assert_string_equal(w->firewall.wan, "lte");
+	assert_int_equal(standing(w), 1);
+	world_free(w);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		T(many_rules_are_put_up_a_batch_a_turn),
+		T(what_others_took_is_put_up_again_but_not_what_ended),
+		T(a_firewall_that_is_well_or_mended_is_not_built_anew),
+		T(a_table_that_cannot_be_built_is_tried_again),
+		T(another_line_is_another_table),
+	};
+
+	return RUN(tests);
+}
