@@ -13,7 +13,7 @@
 #include <string.h>
 
 #include "sys/cleanup.h"
-#include "sys/nftset.h"
+#include "sys/nftables.h"
 
 #define COMMENT	    "stunway"
 #define SERVERS_MAX 32
@@ -21,7 +21,7 @@
 
 struct firewall {
 	struct nft_ctx *nft;
-	struct nftset *sets;
+	struct nftables *kernel;
 	struct firewall_config config; /* but for wan */
 	uint64_t built;		       /* fingerprint of our table as it was built */
 	struct endpoint servers[2][SERVERS_MAX]; /* UDP, TCP */
@@ -283,18 +283,12 @@ static int nft_exempt(struct firewall *f, enum lease_protocol protocol, const st
 	return run_written(f, out, &text);
 }
 
-/*
- * Our table as nft lists it, without elements: the handles in it tell it from one that
- * somebody else made of the same text. 0: it is not there.
- */
+/* Of our table's rules: the handles in it tell it from one that somebody else made of the same text. 0: it cannot be asked. */
 static uint64_t fingerprint(struct firewall *f)
 {
-	const char *text = list(f, "table inet stunway");
-	uint64_t hash = 0xcbf29ce484222325; /* FNV-1a */
+	struct nftables_rules rules;
 
-	for (; text && *text; text++)
-		hash = (hash ^ (uint8_t)*text) * 0x100000001b3;
-	return text ? hash : 0;
+	return nftables_rules(f->kernel, "inet", "stunway", NULL, NULL, &rules) < 0 ? 0 : rules.fingerprint;
 }
 
 static void write_skeleton(FILE *out, const struct firewall_config *c, const char *wan)
@@ -341,7 +335,7 @@ static bool has(struct firewall *f, const char *set, enum lease_protocol protoco
 	uint8_t key[12];
 	const size_t len = write_key(key, protocol, ip, port);
 
-	return nftset_has(f->sets, "stunway", set, key, len) != 0;
+	return nftables_has(f->kernel, "stunway", set, key, len) != 0;
 }
 
 static bool has_mapping(struct firewall *f, const struct firewall_mapping *m)
@@ -362,23 +356,22 @@ static bool has_servers(struct firewall *f)
 	return true;
 }
 
-/* Also of two rules, where somebody restored a ruleset that he had saved, one is ours: more than one is as bad as none. */
-static bool accepts(struct firewall *f, const char *chain)
+/* Of two, where somebody restored a ruleset that he had saved, one is too many. */
+static bool accepts(struct firewall *f, const char *where)
 {
-	char what[300];
-	const char *text, *ours;
+	char family[8], table[200], chain[200];
+	struct nftables_rules rules;
 
-	snprintf(what, sizeof(what), "chain %s", chain);
-	text = list(f, what);
-	ours = text ? strstr(text, "comment \"" COMMENT "\"") : NULL;
-	return ours && !strstr(ours + 1, "comment \"" COMMENT "\"");
+	return sscanf(where, "%7s %199s %199s", family, table, chain) == 3 &&
+		nftables_rules(f->kernel, family, table, chain, COMMENT, &rules) == 0 && rules.commented == 1;
 }
 
 static int nft_mend(struct firewall *f, const struct firewall_mapping *sample)
 {
+	const uint64_t now = fingerprint(f);
 	int health = FIREWALL_WELL;
 
-	if (fingerprint(f) != f->built || !has_servers(f) || (sample && !has_mapping(f, sample)))
+	if ((now && now != f->built) || !has_servers(f) || (sample && !has_mapping(f, sample)))
 		return FIREWALL_LOST;
 	for (size_t i = 0; i < f->config.accept_chain_count; i++) {
 		int err;
@@ -405,7 +398,7 @@ static void nft_close(struct firewall *f)
 		unaccept(f, f->config.accept_chains[i]);
 	run(f, "add table inet stunway\ndelete table inet stunway\n");
 	nft_ctx_free(f->nft);
-	nftset_close(f->sets);
+	nftables_close(f->kernel);
 	free(f);
 }
 
@@ -417,10 +410,10 @@ static int nft_open(struct firewall **out, const struct firewall_config *config,
 	if (!f)
 		return -ENOMEM;
 	f->config = *config;
-	err = nftset_open(&f->sets);
+	err = nftables_open(&f->kernel);
 	f->nft = err < 0 ? NULL : nft_ctx_new(NFT_CTX_DEFAULT);
 	if (!f->nft) {
-		nftset_close(f->sets);
+		nftables_close(f->kernel);
 		free(f);
 		return err < 0 ? err : -ENOMEM;
 	}
