@@ -88,7 +88,8 @@ static struct world *world_new(void)
 	assert_int_equal(uv_loop_init(&w->loop), 0);
 	assert_int_equal(rules_open(&w->rules, &c), 0);
 	for (uint32_t i = 0; i < MANY; i++)
-		w->all[i].mapping = (struct firewall_mapping){ LEASE_UDP, (uint16_t)(20000 + i), 0xc0a8010a, (uint16_t)(1 + i) };
+		w->all[i].mapping = (struct firewall_mapping){ .protocol = LEASE_UDP, .relay_port = (uint16_t)(20000 + i),
+			.client_ip = 0xc0a8010a, .internal_port = (uint16_t)(1 + i) };
 	return w;
 }
 
