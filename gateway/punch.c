@@ -200,6 +200,14 @@ static int open_port(struct punch *p, const struct endpoint *local)
 	return 0;
 }
 
+static void drop_dials(struct punch *p)
+{
+	dial_close(p->held);
+	dial_close(p->fresh);
+	p->held = p->fresh = NULL;
+	p->doubted = false;
+}
+
 int punch_open(struct punch **out, const struct punch_config *config)
 {
 	struct punch *p = calloc(1, sizeof(*p));
@@ -232,14 +240,6 @@ int punch_open(struct punch **out, const struct punch_config *config)
 	else
 		*out = p;
 	return err;
-}
-
-static void drop_dials(struct punch *p)
-{
-	dial_close(p->held);
-	dial_close(p->fresh);
-	p->held = p->fresh = NULL;
-	p->doubted = false;
 }
 
 static void restart(struct punch *p)
@@ -275,7 +275,10 @@ int punch_move(struct punch *p, uint32_t ip)
 		drop_dials(p);
 	}
 	p->paused = false;
-	restart(p);
+	if (p->hole.owned)
+		punch_direct(p, true); /* the outer endpoint moves with it, until the line says otherwise */
+	else
+		restart(p);
 	return 0;
 }
 
@@ -284,11 +287,8 @@ void punch_direct(struct punch *p, bool direct)
 	struct endpoint own = p->config.local;
 
 	own.port = p->port;
-	if (direct) {
-		dial_close(p->held);
-		dial_close(p->fresh);
-		p->held = p->fresh = NULL;
-	}
+	if (direct)
+		drop_dials(p);
 	hole_own(&p->hole, direct ? &own : NULL, clock_ms());
 	uv_timer_start(&p->timer, fire, 0, 0);
 }

@@ -249,6 +249,8 @@ void hole_own(struct hole *h, const struct endpoint *own, uint64_t now_ms)
 
 void hole_restart(struct hole *h, uint64_t now_ms)
 {
+	if (h->owned)
+		return; /* it asks nobody */
 	h->failures = 0;
 	h->tried = 0;
 	h->rounds = 0;
