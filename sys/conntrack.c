@@ -88,7 +88,7 @@ static const struct conntrack_port *find_port(struct scrub *s, uint32_t ip, uint
 {
 	if ((protocol != IPPROTO_TCP && protocol != IPPROTO_UDP) || !(*meant_byte(s, protocol, port) >> port % 8 & 1))
 		return NULL;
-	for (size_t i = 0; i < s->port_count; i++) {
+	for (size_t i = s->port_count; i-- > 0;) {
 		const struct conntrack_port *p = &s->ports[i];
 
 		if (p->port == port && p->ip == ip && p->protocol == protocol)

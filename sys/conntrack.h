@@ -32,7 +32,7 @@ int conntrack_open(struct conntrack **out);
  * Deletes the IPv4 flows that are sent to one of these ports but do not lead to its host, and
  * those that another host sends out as such a port. Our own sockets' flows from there stay. The
  * kernel walks its whole table, so many ports at once cost as much as one. Returns how
- * many were deleted, or a negative errno.
+ * many were deleted, or a negative errno. Of several that name one port the last counts.
  */
 int conntrack_scrub(struct conntrack *ct, const struct conntrack_port *ports, size_t count);
 void conntrack_close(struct conntrack *ct); /* NULL is fine */
