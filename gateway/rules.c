@@ -34,6 +34,7 @@ struct rules {
 	uv_timer_t loading;  /* runs while rules are to be put up … */
 	bool tableless;	     /* … or even their table is missing */
 	uint64_t loading_since_ms; /* 0: not loading */
+	int health; /* what mend said last */
 	struct log_limit complaint, news;
 };
 
@@ -257,9 +258,11 @@ void rules_want(struct rules *r, struct rule *rule)
 
 static void say_health(struct rules *r, int health)
 {
+	const bool known = health < 0 && health == r->health; /* a chain that is gone is said once, not at each change elsewhere */
 	char more[LOG_MORE_MAX];
 
-	if (health == FIREWALL_WELL || !is_news(r, more))
+	r->health = health;
+	if (health == FIREWALL_WELL || known || !is_news(r, more))
 		return;
 	if (health == FIREWALL_LOST)
 		log_warn("somebody took our mappings from the firewall: built anew%s", more);
@@ -318,7 +321,7 @@ bool rules_confirm(struct rules *r, struct rule *rule)
 	r->confirm_ms = clock_ms() + CONFIRM_MS;
 	if (r->config.backend->add(r->config.firewall, &rule->mapping, 1) == 0) /* adding what is there changes nothing */
 		return true;
-	complain(r, "the firewall lost a mapping:", &rule->mapping);
+	say_health(r, FIREWALL_LOST);
 	rebuild(r);
 	return false;
 }

@@ -117,6 +117,10 @@ class Firewall(Healing):
         mark = len(self.gateway.lines)
         self.home.nft("router", "delete table inet filter")
         self.assertIn("inet filter forward", self.gateway.wait_line("cannot be put back", after=mark))
+        for _ in range(3):
+            self.home.nft("router", "add table ip other; delete table ip other")
+            time.sleep(0.1)
+        self.assertEqual(sum("cannot be put back" in line for line in self.gateway.lines[mark:]), 1, "said once")
         self.heals(FILTER.split("table ip nat")[0], "put back")
 
     def test_maps_flushed(self):
