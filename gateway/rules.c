@@ -171,7 +171,7 @@ static void scrub_all(struct rules *r, bool lead)
 		log_debug("scrubbed conntrack ports=%zu flows=%d", count, n);
 }
 
-/* --- putting up many --- */
+/* --- putting up many: something each turn. Of a timer of 0 ms libuv would make one turn. --- */
 
 static void load(uv_timer_t *timer);
 
@@ -225,8 +225,8 @@ static void load(uv_timer_t *timer)
 	struct firewall_mapping m[FIREWALL_BATCH];
 	size_t n;
 
-	if (r->tableless && build_table(r) < 0) {
-		load_in(r, RETRY_MS);
+	if (r->tableless) {
+		load_in(r, build_table(r) < 0 ? RETRY_MS : 1);
 		return;
 	}
 	n = take(r, taken, m);
@@ -240,7 +240,7 @@ static void load(uv_timer_t *timer)
 	if (n < FIREWALL_BATCH)
 		loaded(r);
 	else
-		load_in(r, 1); /* with 0 libuv runs it again in this very turn */
+		load_in(r, 1);
 }
 
 static void rebuild(struct rules *r)
