@@ -360,8 +360,10 @@ void rules_reach_now(struct rules *r)
 		rule->mapping.outer = rule->outer;
 	}
 	unqueue(r, NULL);
-	if (count > 0 && r->config.backend->reach && r->config.backend->reach(r->config.firewall, changes, count) < 0)
+	if (count > 0 && r->config.backend->reach && r->config.backend->reach(r->config.firewall, changes, count) < 0) {
 		complain(r, "firewall refused the outer endpoint to the LAN", changes[0].mapping);
+		rules_look(r);
+	}
 	for (size_t i = 0; i < count; i++) {
 		const struct firewall_mapping *m = changes[i].mapping;
 
