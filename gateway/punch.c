@@ -225,6 +225,8 @@ int punch_open(struct punch **out, const struct punch_config *config)
 
 void punch_renew(struct punch *p)
 {
+	if (!p)
+		return;
 	dial_close(p->held);
 	dial_close(p->fresh);
 	p->held = p->fresh = NULL;
@@ -233,6 +235,8 @@ void punch_renew(struct punch *p)
 
 void punch_recheck(struct punch *p)
 {
+	if (!p)
+		return;
 	hole_recheck(&p->hole, clock_ms());
 	uv_timer_start(&p->timer, fire, 0, 0);
 }

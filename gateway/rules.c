@@ -69,12 +69,15 @@ void rules_scrub(struct rules *r)
 	r->unscrubbed_count = 0;
 }
 
+/* Of a rule that stands, the flows that it would have made stay. */
 static void scrub_later(struct rules *r, const struct rule *rule)
 {
+	const struct firewall_mapping *m = &rule->mapping;
+
 	if (r->unscrubbed_count == SCRUB_MAX)
 		rules_scrub(r);
-	r->unscrubbed[r->unscrubbed_count++] =
-		(struct conntrack_port){ (uint8_t)rule->mapping.protocol, rule->mapping.relay_port };
+	r->unscrubbed[r->unscrubbed_count++] = (struct conntrack_port){ (uint8_t)m->protocol, m->relay_port,
+		rule->stands ? m->client_ip : 0, rule->stands ? m->internal_port : 0 };
 }
 
 static bool stands(const struct rules *r, const struct rule *rule)
@@ -82,7 +85,7 @@ static bool stands(const struct rules *r, const struct rule *rule)
 	return rule->stands && rule->generation == r->generation;
 }
 
-bool rules_add(struct rules *r, struct rule *rule)
+bool rules_put(struct rules *r, struct rule *rule)
 {
 	if (stands(r, rule))
 		return true;
@@ -93,8 +96,15 @@ bool rules_add(struct rules *r, struct rule *rule)
 	rule->stands = true;
 	rule->generation = r->generation;
 	scrub_later(r, rule);
-	rules_scrub(r);
 	return true;
+}
+
+bool rules_add(struct rules *r, struct rule *rule)
+{
+	const bool added = rules_put(r, rule);
+
+	rules_scrub(r);
+	return added;
 }
 
 bool rules_confirm(struct rules *r, struct rule *rule)
@@ -122,9 +132,10 @@ void rules_remove(struct rules *r, struct rule *rule)
 
 void rules_forget(struct rules *r, struct rule *rule)
 {
-	if (rule->stands)
-		scrub_later(r, rule);
+	if (!rule->stands)
+		return;
 	rule->stands = false;
+	scrub_later(r, rule);
 }
 
 void rules_close(struct rules *r)

@@ -15,7 +15,7 @@ struct rules;
 
 /* One mapping's rule; whoever owns it writes `mapping` and leaves the rest alone. */
 struct rule {
-	struct firewall_mapping mapping;
+	struct firewall_mapping mapping; /* flows that are as it would have them are left alone */
 	bool stands;	     /* private: the firewall took it */
 	uint32_t generation; /* private: when; another than that of the rules means it may be lost */
 };
@@ -24,6 +24,8 @@ struct rule {
 int rules_open(struct rules **out, const struct firewall_backend *backend, struct firewall *firewall, uint32_t wan_ip);
 /* Puts a rule up, if it does not stand, and scrubs. False, and said in the log, when the firewall refuses. */
 bool rules_add(struct rules *r, struct rule *rule);
+/* Likewise, with the scrubbing left to rules_scrub: for many at once. */
+bool rules_put(struct rules *r, struct rule *rule);
 /*
  * Whether a rule still stands, or somebody flushed the ruleset. The firewall is asked at
  * most once a second; when it lost one rule all are doubted until they are added again.

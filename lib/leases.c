@@ -7,9 +7,10 @@
 #define BUCKETS 1024 /* a power of two */
 
 struct leases {
-	size_t max, max_per_client, count;
+	size_t max, max_per_client;
+	size_t count, forever; /* all, and those of them that count in no quota */
 	struct lease *first;
-	struct lease *by_key[BUCKETS], *by_relay[BUCKETS];
+	struct lease *by_key[BUCKETS], *by_relay[BUCKETS], *by_client[BUCKETS];
 };
 
 /* The finalizer of MurmurHash3: every bit of the input moves half of the output's. */
@@ -62,16 +63,17 @@ int leases_room(const struct leases *t, uint32_t client_ip)
 {
 	size_t of_client = 0;
 
-	if (t->count >= t->max)
+	if (t->count - t->forever >= t->max)
 		return -ENOSPC;
-	for (const struct lease *l = t->first; l; l = l->next)
-		of_client += l->key.client_ip == client_ip;
+	for (const struct lease *l = t->by_client[mixed(client_ip) % BUCKETS]; l; l = l->next_client)
+		of_client += l->key.client_ip == client_ip && l->expires_ms != LEASES_FOREVER;
 	return of_client < t->max_per_client ? 0 : -EDQUOT;
 }
 
 int leases_add(struct leases *t, const struct lease_key *key, uint16_t relay_port, uint64_t expires_ms, struct lease **out)
 {
-	const int room = leases_room(t, key->client_ip);
+	const int room = expires_ms == LEASES_FOREVER ? 0 : leases_room(t, key->client_ip);
+	struct lease **by_client = &t->by_client[mixed(key->client_ip) % BUCKETS];
 	struct lease **by_key = &t->by_key[key_hash(key) % BUCKETS];
 	struct lease **by_relay = &t->by_relay[relay_hash(key->protocol, relay_port) % BUCKETS];
 	struct lease *l;
@@ -84,14 +86,43 @@ int leases_add(struct leases *t, const struct lease_key *key, uint16_t relay_por
 	if (!l)
 		return -ENOMEM;
 	*l = (struct lease){ .key = *key, .relay_port = relay_port, .expires_ms = expires_ms, .next_key = *by_key,
-		.next_relay = *by_relay, .next = t->first };
+		.next_relay = *by_relay, .next_client = *by_client, .next = t->first };
+	*by_client = l;
 	*by_key = l;
 	*by_relay = l;
 	if (t->first)
 		t->first->prev = l;
 	t->first = l;
 	t->count++;
+	t->forever += expires_ms == LEASES_FOREVER;
 	*out = l;
+	return 0;
+}
+
+static struct lease **relay_bucket(struct leases *t, enum lease_protocol protocol, uint16_t relay_port)
+{
+	return &t->by_relay[relay_hash(protocol, relay_port) % BUCKETS];
+}
+
+static void unlink_relay(struct leases *t, const struct lease *l)
+{
+	struct lease **at = relay_bucket(t, l->key.protocol, l->relay_port);
+
+	while (*at != l)
+		at = &(*at)->next_relay;
+	*at = l->next_relay;
+}
+
+int leases_move(struct leases *t, struct lease *l, uint16_t relay_port)
+{
+	struct lease **bucket = relay_bucket(t, l->key.protocol, relay_port);
+
+	if (leases_find_relay(t, l->key.protocol, relay_port))
+		return -EEXIST;
+	unlink_relay(t, l);
+	l->relay_port = relay_port;
+	l->next_relay = *bucket;
+	*bucket = l;
 	return 0;
 }
 
@@ -102,10 +133,11 @@ void leases_remove(struct leases *t, struct lease *l)
 	while (*at != l)
 		at = &(*at)->next_key;
 	*at = l->next_key;
-	at = &t->by_relay[relay_hash(l->key.protocol, l->relay_port) % BUCKETS];
+	unlink_relay(t, l);
+	at = &t->by_client[mixed(l->key.client_ip) % BUCKETS];
 	while (*at != l)
-		at = &(*at)->next_relay;
-	*at = l->next_relay;
+		at = &(*at)->next_client;
+	*at = l->next_client;
 	if (l->next)
 		l->next->prev = l->prev;
 	if (l->prev)
@@ -113,6 +145,7 @@ void leases_remove(struct leases *t, struct lease *l)
 	else
 		t->first = l->next;
 	t->count--;
+	t->forever -= l->expires_ms == LEASES_FOREVER;
 	free(l);
 }
 

@@ -78,19 +78,21 @@ static int flow_read(const struct nlattr *a, void *data)
 	return MNL_CB_OK;
 }
 
-static bool has_port(const struct scrub *s, uint8_t protocol, uint16_t port)
+/* Whether a port is among those to be scrubbed, of flows of another host than the one that may stay. */
+static bool is_wrong(const struct scrub *s, uint8_t protocol, uint16_t port, uint32_t host_ip, uint16_t host_port)
 {
 	for (size_t i = 0; i < s->port_count; i++)
 		if (s->ports[i].port == port && s->ports[i].protocol == protocol)
-			return true;
+			return host_ip != s->ports[i].host_ip || host_port != s->ports[i].host_port;
 	return false;
 }
 
 static bool is_doomed(const struct scrub *s, const struct tuple *original, const struct tuple *reply)
 {
-	if (original->dst == s->ip && has_port(s, original->protocol, original->dst_port))
+	if (original->dst == s->ip && is_wrong(s, original->protocol, original->dst_port, reply->src, reply->src_port))
 		return true; /* came in */
-	return reply->dst == s->ip && original->src != s->ip && has_port(s, original->protocol, reply->dst_port); /* goes out */
+	return reply->dst == s->ip && original->src != s->ip && /* goes out */
+		is_wrong(s, original->protocol, reply->dst_port, original->src, original->src_port);
 }
 
 static int flow_seen(const struct nlmsghdr *nlh, void *data)

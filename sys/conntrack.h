@@ -17,6 +17,8 @@ struct conntrack;
 struct conntrack_port {
 	uint8_t protocol; /* 6 or 17 */
 	uint16_t port;
+	uint32_t host_ip; /* host order; flows between this host and the port are right as they are and stay. 0: none is */
+	uint16_t host_port;
 };
 
 /*
