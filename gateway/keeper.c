@@ -12,7 +12,7 @@
 #define STALL_MS      2000 /* a write that takes longer is a disk that fails */
 #define RETRY_MS      1000 /* doubling … */
 #define RETRY_MAX_MS  300000
-#define BURST	      100 /* writes for promises at once, then one per … : who maps and unmaps all day wears out no flash */
+#define BURST	      1000 /* writes for promises at once, then one per … : who maps and unmaps all day wears out no flash */
 #define BURST_EACH_MS 100
 
 struct keeper {

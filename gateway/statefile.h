@@ -12,7 +12,7 @@
 
 #include "gateway/state.h"
 
-#define STATEFILE_MAX (64u << 20) /* bytes: a longer one is none of ours */
+#define STATEFILE_MAX (16u << 20) /* bytes: a longer one is none of ours */
 
 /* Makes the directory if it is missing. Negative errno: FILE is as it was. */
 int statefile_write(const char *path, const struct state *s);

@@ -166,9 +166,9 @@ class Restarts(unittest.TestCase):
         gateway = self.start()
         pmp = Pmp(self.home)
         outer = pmp.map(UDP, 7005, lifetime=3600).outer
-        time.sleep(3)
+        time.sleep(2)
         epoch = pmp.address().epoch
-        self.assertGreaterEqual(epoch, 3)
+        self.assertGreaterEqual(epoch, 2)
         gateway.stop(signal.SIGKILL)
 
         def reboot(state):
@@ -180,6 +180,38 @@ class Restarts(unittest.TestCase):
         again = pmp.map(UDP, 7005)
         self.assertEqual((again.result, again.outer), (0, outer))
         self.assertLess(again.epoch, epoch)
+
+    def test_moved_meanwhile(self):
+        """A public address that changed while no gateway ran begins the epoch anew; the mapping's new endpoint is told"""
+        gateway = self.start()
+        pmp = Pmp(self.home)
+        Echo(self.home, "lan1", 7010)
+        pmp.map(UDP, 7010)
+        time.sleep(2)
+        epoch = pmp.address().epoch
+        gateway.stop(signal.SIGKILL)
+        self.home.nat("renumber 203.0.113.7")
+        self.start(ready="public address=203.0.113.7")
+        again = pmp.map(UDP, 7010)
+        self.assertEqual(again.result, 0)
+        self.assertLess(again.epoch, epoch)
+        self.assertEqual(knock_udp(self.home, ("203.0.113.7", again.outer)), b"echo hello")
+
+    def test_silence_after_restart(self):
+        """A renewal succeeds also while nobody can prove the restored mapping, and nobody gives it up"""
+        gateway = self.start()
+        pmp = Pmp(self.home)
+        outer = pmp.map(UDP, 7011).outer
+        gateway.stop()  # the outer port is on disk, too
+        self.home.stun.stop()
+        gateway = self.start("--fault-grace", "3", ready="ready")
+        for patience in [2, 0]:
+            again = pmp.map(UDP, 7011)
+            self.assertEqual((again.result, again.outer), (0, outer))
+            time.sleep(patience)
+        self.assertIn(("UDP", 7011), listed(gateway))
+        self.assertEqual(gateway.stop(), 0)
+        self.assertEqual(stored(self.path)["UDP", 7011]["remote_port"], outer)
 
     def test_on_disk_before_the_answer(self):
         """A new mapping is on disk before its answer, a deleted one no longer there; nobody else may read the file"""
@@ -242,46 +274,46 @@ class Restarts(unittest.TestCase):
         self.assertLess(pmp.address().epoch, epoch)
 
     def test_many(self):
-        """A thousand mappings come back, rules first and holes one by one, while clients are answered"""
+        """Five hundred mappings come back, rules first and holes one by one, while clients are answered"""
         self.start("--max-mappings-per-client", "1000").stop()
 
         def fill(state):
             state["mappings"] = [{"protocol": "UDP", "internal_ip": LAN1, "internal_port": 10000 + i, "relay_port": 20000 + i,
                                   "lifetime": 3600, "expires_ms": 2 ** 50, "origin": "nat-pmp", "public_ip": "", "remote_port": 0,
-                                  "description": ""} for i in range(1000)]
+                                  "description": ""} for i in range(500)]
         change(self.path, fill)
-        gateway = self.start("--max-mappings-per-client", "1000", ready="mappings restored=1000")
+        gateway = self.start("--max-mappings-per-client", "1000", ready="mappings restored=500")
         pmp = Pmp(self.home)
         waits = []
-        while len(self.home.elements("inbound")) < 1000:
+        while len(self.home.elements("inbound")) < 500:
             began = time.monotonic()
             self.assertEqual(pmp.raw(b"\0\x63").opcode, 0x80 | 0x63)
             waits.append(time.monotonic() - began)
         self.assertLess(sorted(waits)[len(waits) // 2], 0.1)
         began = time.monotonic()
-        self.assertEqual(pmp.map(UDP, 10999).result, 0, "who asks has its turn at once")
+        self.assertEqual(pmp.map(UDP, 10499).result, 0, "who asks has its turn at once")
         self.assertLess(time.monotonic() - began, 3)
         eventually(lambda: all(m["state"] == "open" for m in listed(gateway).values()), 30, "the last hole")
         self.assertLess(int(listed(gateway)["UDP", 10000]["expires"]), 3601, "a time beyond what was asked is not believed")
 
     def test_few_writes(self):
         """Renewals are written lazily: a hundred mappings renewed all the time cost a write per --state-lazy"""
-        self.start("--state-lazy", "3")
+        self.start("--state-lazy", "2")
         pmps = [Pmp(self.home, role) for role in ["lan1", "lan2"]]
         for pmp in pmps:
             for port in range(7200, 7250):
                 self.assertEqual(pmp.map(UDP, port).result, 0)
         writes = Writes(self.path)
         began, renewals = time.monotonic(), 0
-        while time.monotonic() < began + 10:
+        while time.monotonic() < began + 6:
             for pmp in pmps:
                 for port in range(7200, 7250):
                     self.assertEqual(pmp.map(UDP, port).result, 0)
                     renewals += 1
             time.sleep(0.2)
         took = time.monotonic() - began
-        self.assertGreater(renewals, 300)
-        self.assertIn(writes.end(), range(2, int(took / 3) + 2))
+        self.assertGreater(renewals, 200)
+        self.assertIn(writes.end(), range(2, int(took / 2) + 2))
 
 
 class Disks(unittest.TestCase):
