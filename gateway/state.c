@@ -33,42 +33,34 @@ static const char *ip_text(uint32_t ip, char buf[ENDPOINT_TEXT_MAX])
 	return ip ? endpoint_ip_text(&e, buf) : "";
 }
 
-static json_t *mapping_json(const struct state_mapping *m)
+/* A tree for each mapping would take ten times as long, and one of all of them ten megabytes for ten thousand. */
+static void mapping_encode(const struct state_mapping *m, FILE *out)
 {
 	char client[ENDPOINT_TEXT_MAX], outer[ENDPOINT_TEXT_MAX];
+	CLEANUP(free_json) json_t *description = json_string(m->description); /* NULL, and nothing written, for what is no UTF-8 */
 
-	return json_pack("{s:s,s:s,s:i,s:i,s:I,s:I,s:s,s:s,s:i,s:s}", "protocol", m->key.protocol == LEASE_TCP ? "TCP" : "UDP",
-		"internal_ip", ip_text(m->key.client_ip, client), "internal_port", (int)m->key.internal_port, "relay_port",
-		(int)m->relay_port, "lifetime", (json_int_t)m->lifetime_s, "expires_ms",
-		m->expires_ms == LEASES_FOREVER ? (json_int_t)0 : (json_int_t)m->expires_ms, "origin", origins[m->origin], "public_ip",
-		ip_text(endpoint_ip32(&m->outer), outer), "remote_port", (int)m->outer.port, "description", m->description);
-}
-
-/* One mapping at a time: a tree of ten thousand would take ten megabytes. */
-static int mappings_encode(const struct state *s, FILE *out)
-{
-	for (size_t i = 0; i < s->count; i++) {
-		CLEANUP(free_json) json_t *m = mapping_json(&s->mappings[i]);
-
-		if (!m)
-			return -ENOMEM;
-		fputs(i ? ",\n" : "\n", out);
-		if (json_dumpf(m, out, JSON_COMPACT) < 0)
-			return -EIO;
-	}
-	return 0;
+	fprintf(out, "{\"protocol\":\"%s\",\"internal_ip\":\"%s\",\"internal_port\":%u,\"relay_port\":%u,\"lifetime\":%u,"
+		     "\"expires_ms\":%" PRIu64 ",\"origin\":\"%s\",\"public_ip\":\"%s\",\"remote_port\":%u,\"description\":",
+		m->key.protocol == LEASE_TCP ? "TCP" : "UDP", ip_text(m->key.client_ip, client), m->key.internal_port, m->relay_port,
+		m->lifetime_s, m->expires_ms == LEASES_FOREVER ? 0 : m->expires_ms, origins[m->origin],
+		ip_text(endpoint_ip32(&m->outer), outer), m->outer.port);
+	if (!description || json_dumpf(description, out, JSON_ENCODE_ANY) < 0)
+		fputs("\"\"", out);
+	fputc('}', out);
 }
 
 int state_encode(const struct state *s, FILE *out)
 {
 	char ip[ENDPOINT_TEXT_MAX];
-	int err;
 
 	fprintf(out, "{\"version\":%d,\"boot_id\":\"%s\",\"epoch_ms\":%" PRIu64 ",\"public_ip\":\"%s\",\"mappings\":[", VERSION, s->boot_id,
 		s->epoch_ms, ip_text(s->public_ip, ip));
-	err = mappings_encode(s, out);
+	for (size_t i = 0; i < s->count; i++) {
+		fputs(i ? ",\n" : "\n", out);
+		mapping_encode(&s->mappings[i], out);
+	}
 	fputs("]}\n", out);
-	return err == 0 && ferror(out) ? -EIO : err;
+	return ferror(out) ? -EIO : 0;
 }
 
 /* A member that must be there, be a number and lie within bounds. */

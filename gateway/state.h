@@ -59,7 +59,7 @@ struct state_dropped {
 	char why[STATE_WHY]; /* of the first of them: which, and what is wrong */
 };
 
-/* Writes the text. 0, or -EIO when the stream failed, -ENOMEM. */
+/* Writes the text. 0, or -EIO when the stream failed. */
 int state_encode(const struct state *s, FILE *out);
 /* 0, or -EBADMSG and in why what is wrong with the whole; -ENOMEM. */
 int state_decode(struct state *out, const char *text, size_t len, const struct state_limits *limits, struct state_dropped *dropped,
