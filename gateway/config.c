@@ -128,7 +128,8 @@ static int permanent_end(void *config, const void *element, char why[OPTION_WHY_
 	return permanent_check(c->permanents, element, why);
 }
 
-static const struct option_group permanents = { "mapping", permanent_rows, permanent_begin, permanent_end };
+static const struct option_group permanents = { .kind = "mapping", .help = "A section of the file for each permanent mapping",
+	.rows = permanent_rows, .begin = permanent_begin, .end = permanent_end };
 
 static int log_level_read(void *config, const char *value, const char **why)
 {

@@ -109,8 +109,12 @@ static void help(const struct options *o)
 	if (o->section) {
 		snprintf(left, sizeof(left), "INI file, these options as keys under [%s]", o->section);
 		help_line("  --config FILE", left, o->file);
+		if (o->group) {
+			snprintf(left, sizeof(left), "    [%s NAME]", o->group->kind);
+			help_line(left, o->group->help, NULL);
+		}
 		for (const struct option_row *row = o->group ? o->group->rows : NULL; row && row->name; row++) {
-			snprintf(left, sizeof(left), "    %s = %s", row->name, row->argument);
+			snprintf(left, sizeof(left), "      %s = %s", row->name, row->argument);
 			help_line(left, row->help, row->fallback);
 		}
 	}

@@ -45,6 +45,7 @@ struct option_row {
 /* Sections of the file beside the one of the options, as often as wanted: "[KIND NAME]" is one element of something. */
 struct option_group {
 	const char *kind;
+	const char *help;
 	const struct option_row *rows; /* its keys; they set the element */
 	/* A section begins: its element, or NULL and in why what would be right. The name is borrowed as OPTION_TEXT's value is. */
 	void *(*begin)(void *config, const char *name, char why[OPTION_WHY_MAX]);

@@ -145,7 +145,6 @@ class Restarts(unittest.TestCase):
         gateway = self.start()
         left = int(listed(gateway)["UDP", 7003]["expires"])
         self.assertTrue(1700 < left <= 1800, left)
-        self.assertNotIn("stunway", "".join(os.listdir(os.path.dirname(self.path))))
         self.assertEqual(os.listdir(os.path.dirname(self.path)), ["gateway.json"])
 
     def test_expired_meanwhile(self):
@@ -272,6 +271,24 @@ class Restarts(unittest.TestCase):
         self.assertNotEqual(self.home.elements("outbound")[f"udp.{LAN1}.7009"], str(relay))
         self.assertEqual(knock_udp(self.home, (PUBLIC, again.outer)), b"echo hello")
         self.assertLess(pmp.address().epoch, epoch)
+
+    def test_relay_port_reserved(self):
+        """No client gets a permanent mapping's relay port, and a stored mapping that has it makes way"""
+        gateway = self.start("--relay-ports", "25000-25001")
+        pmp = Pmp(self.home)
+        self.assertEqual([pmp.map(UDP, port).result for port in [7012, 7013]], [0, 0])
+        mine = next(m for m in stored(self.path).values() if m["relay_port"] == 25000)
+        self.assertEqual(pmp.map(UDP, next(m for m in stored(self.path).values() if m["relay_port"] == 25001)["internal_port"],
+                                 lifetime=0).result, 0)
+        gateway.stop()
+        conf = f"{self.home.directory}/gateway.conf"
+        with open(conf, "w", encoding="ascii") as file:
+            file.write(f"[mapping a]\nprotocol = udp\ninternal_ip = {LAN2}\ninternal_port = 1\nrelay_port = 25000\n")
+        gateway = self.start("--relay-ports", "25000-25001", "--config", conf)
+        self.assertEqual(pmp.map(UDP, mine["internal_port"]).result, 0)
+        self.assertEqual(self.home.elements("inbound"),
+                         {"udp.25000": f"{LAN2}.1", "udp.25001": f"{LAN1}.{mine['internal_port']}"})
+        self.assertEqual(pmp.map(UDP, 7014).result, 4)
 
     def test_many(self):
         """Five hundred mappings come back, rules first and holes one by one, while clients are answered"""

@@ -32,7 +32,7 @@ static const struct option_row rows[] = {
 	{ .name = "number", .kind = OPTION_U32, .offset = offsetof(struct config, number), .max = 100 },
 	OPTIONS_END,
 };
-static const struct option_group group = { "mapping", permanent_rows, begin_section, end_section };
+static const struct option_group group = { .kind = "mapping", .rows = permanent_rows, .begin = begin_section, .end = end_section };
 
 /* What the last file said. */
 static struct config config;
