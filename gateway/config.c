@@ -91,6 +91,14 @@ static int relay_ports_read(void *config, const char *value, const char **why)
 	return 0;
 }
 
+static int access_read(void *config, const char *value, const char **why)
+{
+	struct config *c = config;
+
+	*why = "'allow|deny EXTERNAL_PORTS CLIENT_NET INTERNAL_PORTS', e.g. 'allow 1024-65535 192.168.1.0/24 1024-65535', at most 64 times";
+	return access_add(&c->access, value) < 0 ? -EINVAL : 0;
+}
+
 static int firewall_read(void *config, const char *value, const char **why)
 {
 	struct config *c = config;
@@ -167,7 +175,7 @@ static const struct option_row rows[] = {
 	{ .name = "mark", .kind = OPTION_READ, .read = mark_read, .fallback = "0x00400000/0x00400000", .argument = "VALUE/MASK",
 		.help = "Connection mark of our flows" },
 	{ .name = "accept-chain", .kind = OPTION_READ, .repeatable = true, .read = accept_chain_read, .argument = "'FAMILY TABLE CHAIN'",
-		.help = "Foreign nftables chain that must let our flows pass, repeatable" },
+		.help = "Foreign nftables chain, forward or input, that must let our flows pass, repeatable" },
 	{ .name = "relay-ports", .kind = OPTION_READ, .read = relay_ports_read, .fallback = "20000-29999", .argument = "LOW-HIGH",
 		.help = "Ports of the line's address that holes use" },
 	{ .name = "lease", .kind = OPTION_U32, .offset = AT(lease_s), .min = 10, .max = 86400, .fallback = "120", .argument = "SECONDS",
@@ -182,6 +190,10 @@ static const struct option_row rows[] = {
 		.argument = "N", .help = "Mappings in all" },
 	{ .name = "max-mappings-per-client", .kind = OPTION_U32, .offset = AT(max_mappings_per_client), .min = 1, .max = 65535,
 		.fallback = "64", .argument = "N", .help = "Mappings of one LAN address" },
+	{ .name = "access", .kind = OPTION_READ, .repeatable = true, .read = access_read,
+		.argument = "'allow|deny EXTERNAL_PORTS CLIENT_NET INTERNAL_PORTS'",
+		.help = "Who may map what, repeatable: the first rule that fits decides, without one all may. "
+			"External ports are relay ports: what a carrier's NAT makes of them is its choice" },
 	{ .name = "firewall", .kind = OPTION_READ, .read = firewall_read, .fallback = "nftables", .argument = "nftables|none",
 		.help = "Who lets strangers through" },
 	{ .name = "state", .kind = OPTION_READ, .read = state_read, .fallback = "/var/lib/stunway/gateway.json", .argument = "FILE|none",

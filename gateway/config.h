@@ -6,6 +6,7 @@
 #include "gateway/firewall.h"
 #include "gateway/permanent.h"
 #include "gateway/servers.h"
+#include "lib/access.h"
 #include "sys/options.h"
 
 #define CONFIG_LANS_MAX 8
@@ -23,6 +24,7 @@ struct config {
 	uint16_t relay_low, relay_high;
 	uint32_t lease_s, hold_max_s, keepalive_s, fault_grace_s;
 	uint32_t max_mappings, max_mappings_per_client;
+	struct access access;
 	const struct firewall_backend *firewall;
 	const char *state; /* NULL: none is kept */
 	uint32_t state_lazy_s;

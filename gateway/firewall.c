@@ -17,15 +17,21 @@ static int none_change(struct firewall *f, const struct firewall_mapping *m)
 	return 0;
 }
 
+static int none_reach(struct firewall *f, const struct firewall_reach *changes, size_t count)
+{
+	(void)f, (void)changes, (void)count;
+	return 0;
+}
+
 static int none_exempt(struct firewall *f, enum lease_protocol protocol, const struct endpoint *servers, size_t count)
 {
 	(void)f, (void)protocol, (void)servers, (void)count;
 	return 0;
 }
 
-static void none_obstacles(struct firewall *f, char *buf, size_t max)
+static void none_obstacles(struct firewall *f, enum firewall_way way, char *buf, size_t max)
 {
-	(void)f;
+	(void)f, (void)way;
 	if (max)
 		buf[0] = '\0';
 }
@@ -46,6 +52,7 @@ const struct firewall_backend firewall_none = {
 	.open = none_open,
 	.add = none_change,
 	.remove = none_change,
+	.reach = none_reach,
 	.exempt = none_exempt,
 	.obstacles = none_obstacles,
 	.close = none_close,

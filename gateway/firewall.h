@@ -7,10 +7,18 @@
  *
  *	inbound:  WAN:relay_port → client_ip:internal_port, the stranger's address kept
  *	outbound: client_ip:internal_port → leaves as WAN:relay_port
+ *	hairpin:  outer → client_ip:internal_port, for whoever does not come by WAN: LAN
+ *	          hosts, also the client itself, and the router's own programs
+ *
+ * A hairpinned flow that is forwarded leaves with the router's address: the client would
+ * answer a neighbour directly, past the router, who knows how to translate it back.
  *
  * The STUN servers in use are exempt from both, or the holes would be taken from the
- * sockets that hold them. Flows of ours carry a ct mark, by which a foreign chain that
- * drops by default can let them pass (accept_chains).
+ * sockets that hold them. Flows of ours, inbound and hairpinned, carry a ct mark, by which
+ * a foreign chain that drops by default can let them pass (accept_chains). Those to a LAN client pass
+ * the forward chains, those to the router's own address, for a service that runs there,
+ * the input chains; both in the same way. A UDP service that listens on every address
+ * answers strangers from the line's: that is then the client_ip to give.
  *
  * A change takes effect or fails whole, and what is there already may be added again. After
  * each the caller scrubs conntrack.
@@ -29,6 +37,13 @@ struct firewall_mapping {
 	uint16_t relay_port;
 	uint32_t client_ip; /* host order */
 	uint16_t internal_port;
+	struct endpoint outer; /* what strangers connect to; ENDPOINT_NONE: not known, no hairpin */
+};
+
+/* A mapping whose outer endpoint is another than it was. */
+struct firewall_reach {
+	const struct firewall_mapping *mapping;
+	struct endpoint before; /* what the firewall was told last */
 };
 
 #define FIREWALL_ACCEPT_CHAINS 8
@@ -40,6 +55,9 @@ struct firewall_config {
 	size_t accept_chain_count;
 };
 
+/* By which chains a flow of ours goes on: to a LAN client, or to a service on the router itself. */
+enum firewall_way { FIREWALL_FORWARD, FIREWALL_INPUT };
+
 struct firewall;
 
 /* A backend's row. Errors are negative errno; firewall_error says more. */
@@ -49,10 +67,12 @@ struct firewall_backend {
 	int (*open)(struct firewall **out, const struct firewall_config *config, char *why, size_t why_max);
 	int (*add)(struct firewall *f, const struct firewall_mapping *m);
 	int (*remove)(struct firewall *f, const struct firewall_mapping *m);
+	/* Hairpin follows, all of them at once. An outer endpoint that another mapping has is this one's from now on. */
+	int (*reach)(struct firewall *f, const struct firewall_reach *changes, size_t count);
 	/* The servers in use, all of them, per protocol. */
 	int (*exempt)(struct firewall *f, enum lease_protocol protocol, const struct endpoint *servers, size_t count);
-	/* Names the foreign chains that would drop our flows, joined by ", "; "" when none. */
-	void (*obstacles)(struct firewall *f, char *buf, size_t max);
+	/* Names the foreign chains on that way that would drop our flows, joined by ", "; "" when none. */
+	void (*obstacles)(struct firewall *f, enum firewall_way way, char *buf, size_t max);
 	/* Leaves no trace. NULL is fine. */
 	void (*close)(struct firewall *f);
 	const char *(*error)(const struct firewall *f); /* of the last call that failed */

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * The nftables backend: a table of our own with two maps. A mapping is an element of each,
+ * The nftables backend: a table of our own with three maps. A mapping is an element of each,
  * never a rule, so a packet's way costs the same with 1 or 10,000 mappings.
  */
 #include "gateway/firewall.h"
@@ -29,7 +29,8 @@ struct firewall {
 /*
  * open: only flows that begin (for TCP a SYN), to the line's own address, to a mapped port.
  * Whatever belongs to a STUN server in use is left to the socket that holds the hole,
- * also after somebody flushed conntrack.
+ * also after somebody flushed conntrack. turn: the same endpoint from inside; iifname in
+ * postrouting wants Linux 5.7, and the router's own flows have none.
  */
 static const char skeleton[] =
 	"add table inet stunway\n"
@@ -38,9 +39,15 @@ static const char skeleton[] =
 	"	set servers { type inet_proto . ipv4_addr . inet_service; }\n"
 	"	map inbound { type inet_proto . inet_service : ipv4_addr . inet_service; }\n"
 	"	map outbound { type inet_proto . ipv4_addr . inet_service : inet_service; }\n"
+	"	map hairpin { type inet_proto . ipv4_addr . inet_service : ipv4_addr . inet_service; }\n"
 	"	chain prerouting {\n"
 	"		type nat hook prerouting priority dstnat - 5; policy accept;\n"
 	"		iifname \"%s\" meta nfproto ipv4 meta l4proto { tcp, udp } fib daddr . iif type local jump open\n"
+	"		iifname != \"%s\" meta nfproto ipv4 meta l4proto { tcp, udp } jump turn\n"
+	"	}\n"
+	"	chain output {\n"
+	"		type nat hook output priority -105; policy accept;\n"
+	"		meta nfproto ipv4 meta l4proto { tcp, udp } jump turn\n"
 	"	}\n"
 	"	chain open {\n"
 	"		meta l4proto . ip saddr . th sport @servers return\n"
@@ -48,9 +55,14 @@ static const char skeleton[] =
 	"		meta l4proto . th dport @inbound ct mark set ct mark & 0x%08x | 0x%08x\n"
 	"		meta l4proto { tcp, udp } dnat ip to meta l4proto . th dport map @inbound\n"
 	"	}\n"
+	"	chain turn {\n"
+	"		meta l4proto . ip daddr . th dport @hairpin ct mark set ct mark & 0x%08x | 0x%08x\n"
+	"		meta l4proto { tcp, udp } dnat ip to meta l4proto . ip daddr . th dport map @hairpin\n"
+	"	}\n"
 	"	chain postrouting {\n"
 	"		type nat hook postrouting priority srcnat - 5; policy accept;\n"
 	"		oifname \"%s\" meta nfproto ipv4 meta l4proto { tcp, udp } jump leave\n"
+	"		iifname != \"%s\" oifname != \"%s\" ct status dnat ct mark & 0x%08x == 0x%08x masquerade\n"
 	"	}\n"
 	"	chain leave {\n"
 	"		meta l4proto . ip daddr . th dport @servers return\n"
@@ -148,7 +160,8 @@ static void nft_close(struct firewall *f)
 static int build(struct firewall *f)
 {
 	const struct firewall_config *c = &f->config;
-	const int err = runf(f, skeleton, c->wan, ~c->mark_mask, c->mark, c->wan);
+	const char *wan = c->wan;
+	const int err = runf(f, skeleton, wan, wan, ~c->mark_mask, c->mark, ~c->mark_mask, c->mark, wan, wan, wan, c->mark_mask, c->mark);
 
 	return err < 0 ? err : accept_chains(f);
 }
@@ -180,24 +193,67 @@ static int nft_open(struct firewall **out, const struct firewall_config *config,
 	return 0;
 }
 
-static int change(struct firewall *f, const char *verb, const struct firewall_mapping *m)
+static void write_hairpin(FILE *out, const char *verb, const struct firewall_mapping *m, const struct endpoint *outer)
+{
+	char ip[ENDPOINT_TEXT_MAX], client[ENDPOINT_TEXT_MAX];
+
+	if (outer->family == ENDPOINT_IPV4)
+		fprintf(out, "%s element inet stunway hairpin { %s . %s . %u : %s . %u }\n", verb, protocol_name(m->protocol),
+			endpoint_ip_text(outer, ip), outer->port, ip_text(m->client_ip, client), m->internal_port);
+}
+
+static void write_mapping(FILE *out, const char *verb, const struct firewall_mapping *m)
 {
 	const char *protocol = protocol_name(m->protocol);
 	char ip[ENDPOINT_TEXT_MAX];
 
 	ip_text(m->client_ip, ip);
-	return runf(f,
+	fprintf(out,
 		"%s element inet stunway inbound { %s . %u : %s . %u }\n"
 		"%s element inet stunway outbound { %s . %s . %u : %u }\n",
 		verb, protocol, m->relay_port, ip, m->internal_port, verb, protocol, ip, m->internal_port, m->relay_port);
+	write_hairpin(out, verb, m, &m->outer);
+}
+
+/* As run, of what was written to out, which is closed. */
+static int run_written(struct firewall *f, FILE *out, char *const *text)
+{
+	return fclose(out) == 0 ? run(f, *text) : -ENOMEM;
+}
+
+static int change(struct firewall *f, const char *verb, const struct firewall_mapping *m)
+{
+	CLEANUP(free_text) char *text = NULL;
+	size_t len;
+	FILE *out = open_memstream(&text, &len);
+
+	if (!out)
+		return -errno;
+	write_mapping(out, verb, m);
+	return run_written(f, out, &text);
+}
+
+/* Takes an outer endpoint, whosever it is. It is fine when it is nobody's. */
+static void free_outer(struct firewall *f, enum lease_protocol protocol, const struct endpoint *outer)
+{
+	char ip[ENDPOINT_TEXT_MAX];
+
+	if (outer->family == ENDPOINT_IPV4)
+		runf(f, "delete element inet stunway hairpin { %s . %s . %u }\n", protocol_name(protocol), endpoint_ip_text(outer, ip),
+			outer->port);
 }
 
 static int nft_add(struct firewall *f, const struct firewall_mapping *m)
 {
+	const int err = change(f, "add", m);
+
+	if (err == 0 || m->outer.family == ENDPOINT_NONE)
+		return err;
+	free_outer(f, m->protocol, &m->outer); /* the carrier gave us what was another's */
 	return change(f, "add", m);
 }
 
-/* Where somebody took one half already, the other must go all the same, or nobody gets its key again. */
+/* Where somebody took one part already, the others must go all the same, or nobody gets their keys again. */
 static int nft_remove(struct firewall *f, const struct firewall_mapping *m)
 {
 	const int err = change(f, "delete", m);
@@ -208,6 +264,44 @@ static int nft_remove(struct firewall *f, const struct firewall_mapping *m)
 	ip_text(m->client_ip, ip);
 	runf(f, "delete element inet stunway inbound { %s . %u }\n", protocol_name(m->protocol), m->relay_port);
 	runf(f, "delete element inet stunway outbound { %s . %s . %u }\n", protocol_name(m->protocol), ip, m->internal_port);
+	free_outer(f, m->protocol, &m->outer);
+	return err;
+}
+
+static int reach(struct firewall *f, const struct firewall_reach *changes, size_t count)
+{
+	CLEANUP(free_text) char *text = NULL;
+	size_t len;
+	FILE *out = open_memstream(&text, &len);
+
+	if (!out)
+		return -errno;
+	for (size_t i = 0; i < count; i++)
+		write_hairpin(out, "delete", changes[i].mapping, &changes[i].before);
+	for (size_t i = 0; i < count; i++)
+		write_hairpin(out, "add", changes[i].mapping, &changes[i].mapping->outer);
+	return run_written(f, out, &text);
+}
+
+/* One that cannot be done must not keep the others: then each goes alone, by force. */
+static int nft_reach(struct firewall *f, const struct firewall_reach *changes, size_t count)
+{
+	int err = reach(f, changes, count);
+
+	if (err == 0)
+		return 0;
+	err = 0;
+	for (size_t i = 0; i < count; i++) {
+		const struct firewall_mapping *m = changes[i].mapping;
+		const struct firewall_reach forced = { .mapping = m };
+		int one;
+
+		free_outer(f, m->protocol, &changes[i].before);
+		free_outer(f, m->protocol, &m->outer);
+		one = reach(f, &forced, 1);
+		if (one < 0)
+			err = one;
+	}
 	return err;
 }
 
@@ -236,7 +330,7 @@ static int nft_exempt(struct firewall *f, enum lease_protocol protocol, const st
 	fputs("flush set inet stunway servers\n", out);
 	write_servers(out, "udp", f->servers[0], f->server_count[0]);
 	write_servers(out, "tcp", f->servers[1], f->server_count[1]);
-	return fclose(out) == 0 ? run(f, text) : -ENOMEM;
+	return run_written(f, out, &text);
 }
 
 static bool is_accepted(const struct firewall_config *c, const char *chain)
@@ -247,27 +341,83 @@ static bool is_accepted(const struct firewall_config *c, const char *chain)
 	return false;
 }
 
+/* Copies a line of text, without its indentation, and goes on to the next. False when there is none. */
+static bool next_line(const char **text, char *line, size_t max)
+{
+	const char *at = *text;
+	size_t len;
+
+	if (!at || !*at)
+		return false;
+	at += strspn(at, " \t");
+	len = strcspn(at, "\n");
+	snprintf(line, max, "%.*s", (int)len, at);
+	*text = at + len + (at[len] == '\n');
+	return true;
+}
+
+/* Whether a rule, as listed, drops all that comes to it. */
+static bool drops_all(const char *rule)
+{
+	int counter = 0;
+
+	sscanf(rule, "counter packets %*u bytes %*u %n", &counter);
+	rule += counter;
+	return strncmp(rule, "drop", 4) == 0 || strncmp(rule, "reject", 6) == 0;
+}
+
+/* Whether a rule lets flows with our mark pass, or every flow that some DNAT let in. */
+static bool lets_ours_pass(const struct firewall_config *c, const char *rule)
+{
+	char mark[16];
+
+	snprintf(mark, sizeof(mark), "0x%08x", c->mark);
+	return strncmp(rule, "ct status dnat accept", 21) == 0 ||
+		(strncmp(rule, "ct mark ", 8) == 0 && strstr(rule, mark) && strstr(rule, " accept"));
+}
+
+/* Reads a base chain's own rules, not those it jumps to: its policy or a rule drops all, and none before lets ours pass. */
+static bool would_drop(struct firewall *f, const char *chain)
+{
+	char what[600], line[1024];
+	bool policy = false;
+	const char *text;
+
+	if (is_accepted(&f->config, chain))
+		return false;
+	snprintf(what, sizeof(what), "chain %s", chain);
+	for (text = list(f, what); next_line(&text, line, sizeof(line));) {
+		if (strncmp(line, "type ", 5) == 0)
+			policy = strstr(line, "policy drop;") != NULL;
+		else if (lets_ours_pass(&f->config, line))
+			return false;
+		else if (drops_all(line))
+			return true;
+	}
+	return policy;
+}
+
 /*
  * Reads "list chains": a table's line, its chains' lines, and under each what it hooks. Our
  * flows are IPv4, so tables of other families do not matter.
  */
-static void nft_obstacles(struct firewall *f, char *buf, size_t max)
+static void nft_obstacles(struct firewall *f, enum firewall_way way, char *buf, size_t max)
 {
-	const char *line = list(f, "chains");
-	char table[256] = "", chain[520] = "";
+	const char *const hook = way == FIREWALL_INPUT ? "type filter hook input " : "type filter hook forward ";
+	const char *said = list(f, "chains");
+	CLEANUP(free_text) char *text = said ? strdup(said) : NULL;
+	char line[256], table[256] = "", chain[520] = "";
 	size_t used = 0;
 
 	buf[0] = '\0';
-	for (; line && *line; line += strcspn(line, "\n"), line += *line == '\n') {
-		char family[16], name[200], text[256];
+	for (const char *at = text; next_line(&at, line, sizeof(line));) {
+		char family[16], name[200];
 
-		snprintf(text, sizeof(text), "%.*s", (int)strcspn(line, "\n"), line);
-		if (sscanf(text, "table %15s %199s", family, name) == 2)
+		if (sscanf(line, "table %15s %199s", family, name) == 2)
 			snprintf(table, sizeof(table), "%s %s", family, name);
-		else if (sscanf(text, " chain %199s", name) == 1)
+		else if (sscanf(line, "chain %199s", name) == 1)
 			snprintf(chain, sizeof(chain), "%s %s", table, name);
-		else if (strstr(text, "hook forward") && strstr(text, "policy drop") && firewall_chain_valid(chain) &&
-			!is_accepted(&f->config, chain) && used < max)
+		else if (strncmp(line, hook, strlen(hook)) == 0 && firewall_chain_valid(chain) && used < max && would_drop(f, chain))
 			used += (size_t)snprintf(buf + used, max - used, "%s'%s'", used ? ", " : "", chain);
 	}
 }
@@ -282,6 +432,7 @@ const struct firewall_backend firewall_nftables = {
 	.open = nft_open,
 	.add = nft_add,
 	.remove = nft_remove,
+	.reach = nft_reach,
 	.exempt = nft_exempt,
 	.obstacles = nft_obstacles,
 	.close = nft_close,

@@ -15,6 +15,7 @@
 #include "sys/log.h"
 
 #define SWEEP_MS	 1000
+#define REACH_MS	 20 /* a line that moves changes many outer endpoints: the firewall hears of them together */
 #define RELAY_TRIES	 256 /* ports that others hold, before the range counts as used up */
 #define REFUSAL_LOG_MS	 10000
 #define REFUSAL_LOG_BURST 10
@@ -54,8 +55,7 @@ struct gateway {
 	size_t deletion_count;
 	struct lease *unruled, *unpunched; /* restored: where the walk is that puts up rules, and the one that punches */
 	bool skipped;			   /* some holes could not be punched */
-	uv_timer_t sweep, restore;
-	unsigned closing; /* timers that are not closed yet */
+	uv_timer_t sweep, reaching, restore;
 	uint32_t public_ip; /* host order, 0: not known yet */
 	uint64_t epoch_ms;  /* when the table of mappings began … */
 	uint32_t epoch_ip;  /* … and the public address it is of */
@@ -64,6 +64,7 @@ struct gateway {
 	uint64_t recheck_ms[2]; /* UDP, TCP: when all holes may be rechecked again */
 	struct log_limit refusal_log, event_log;
 	bool closed;
+	unsigned closing; /* timers that are not closed yet */
 };
 
 /* What hangs on a lease: its hole, and who waits for it. */
@@ -225,6 +226,27 @@ static bool learn_outer(struct mapping *m)
 	return true;
 }
 
+static void reach_due(uv_timer_t *timer)
+{
+	rules_reach_now(((struct gateway *)timer->data)->rules);
+}
+
+/*
+ * LAN hosts reach the outer endpoint too, where it is at the line's public address: what a
+ * lone STUN server says of a single hole must not turn other addresses' traffic to a client.
+ */
+static void reach(struct mapping *m)
+{
+	static const struct endpoint none;
+	struct gateway *g = m->gateway;
+	const struct endpoint *outer = &hole_of(m)->outer;
+	const uint32_t ip = line_public_ip(line_of(g, m->lease->key.protocol));
+
+	rules_reach(g->rules, &m->rule, ip != 0 && endpoint_ip32(outer) == ip ? outer : &none);
+	if (!uv_is_active((uv_handle_t *)&g->reaching))
+		uv_timer_start(&g->reaching, reach_due, REACH_MS, 0);
+}
+
 static void hole_event(void *owner, enum hole_action event, bool disagree)
 {
 	struct mapping *m = owner;
@@ -238,6 +260,7 @@ static void hole_event(void *owner, enum hole_action event, bool disagree)
 		snprintf(text, sizeof(text), " rtt=%u ms", hole_of(m)->rtt_ms);
 		say(m, LOG_LEVEL_INFO, "hole open", text);
 		settle(m);
+		reach(m);
 		if (news)
 			g->callbacks->announce(g->owner);
 		break;
@@ -245,6 +268,7 @@ static void hole_event(void *owner, enum hole_action event, bool disagree)
 		learn_outer(m);
 		say(m, LOG_LEVEL_INFO, "hole changed", "");
 		settle(m);
+		reach(m);
 		g->callbacks->announce(g->owner);
 		break;
 	case HOLE_GONE:
@@ -267,21 +291,33 @@ static struct punch_config punch_config_of(struct mapping *m, enum lease_protoco
 		.local = endpoint_ipv4(g->wan.ip, relay_port), .keepalive_ms = g->config->keepalive_s * 1000, .event = hole_event, .owner = m };
 }
 
-/* Opens a hole on the client's preferred relay port, or the next that is free. */
+/* From a port on, and from the range's begin again, the first relay port that --access lets a client have; 0: none. */
+static uint16_t permitted_relay(const struct gateway *g, const struct lease_key *key, uint32_t from)
+{
+	const struct config *c = g->config;
+	uint16_t port = 0;
+
+	if (from <= c->relay_high)
+		port = access_next(&c->access, key->client_ip, key->internal_port, (uint16_t)from, c->relay_high);
+	return port ? port : access_next(&c->access, key->client_ip, key->internal_port, c->relay_low, c->relay_high);
+}
+
+/* Opens a hole on the client's preferred relay port, or the next that it may have and that is free. */
 static int punch_relay(struct gateway *g, struct mapping *m, const struct lease_key *key, struct punch **out)
 {
 	const uint16_t low = g->config->relay_low, high = g->config->relay_high;
 	const uint32_t range = (uint32_t)(high - low) + 1;
-	struct punch_config c = punch_config_of(m, key->protocol, leases_preferred_relay(key, low, high));
-	int err = -EADDRINUSE;
+	uint16_t port = permitted_relay(g, key, leases_preferred_relay(key, low, high));
+	struct punch_config c = punch_config_of(m, key->protocol, port);
+	int err = port ? -EADDRINUSE : -EACCES;
 
 	for (uint32_t i = 0, tries = 0; i < range && tries < RELAY_TRIES && err == -EADDRINUSE; i++) {
-		if (!leases_find_relay(g->leases, key->protocol, c.local.port)) {
+		if (!leases_find_relay(g->leases, key->protocol, port)) {
+			c.local = endpoint_ipv4(g->wan.ip, port);
 			err = punch_open(out, &c);
 			tries++;
 		}
-		if (err == -EADDRINUSE)
-			c.local.port = c.local.port == high ? low : (uint16_t)(c.local.port + 1);
+		port = permitted_relay(g, key, port + 1u);
 	}
 	return err;
 }
@@ -312,7 +348,8 @@ static int begin(struct gateway *g, const struct lease_key *key, const struct na
 	}
 	m->lease->owner = m;
 	m->promise = keeper_promise(g->keeper);
-	m->rule.mapping = (struct firewall_mapping){ key->protocol, m->lease->relay_port, key->client_ip, key->internal_port };
+	m->rule.mapping = (struct firewall_mapping){ .protocol = key->protocol, .relay_port = m->lease->relay_port,
+		.client_ip = key->client_ip, .internal_port = key->internal_port };
 	/* The question is on its way: the firewall's work takes no time of the answer's. */
 	if (line_verdict(line_of(g, key->protocol)) == LINE_SUITED)
 		rules_add(g->rules, &m->rule);
@@ -457,6 +494,8 @@ static const char *why_no_mapping(int err)
 		return "the client has its --max-mappings-per-client";
 	case -ENOSPC:
 		return "there are --max-mappings";
+	case -EACCES:
+		return "--access forbids it";
 	case -EADDRINUSE:
 		return "no free port in --relay-ports";
 	case -EADDRNOTAVAIL:
@@ -493,7 +532,19 @@ int gateway_map(struct gateway *g, uint32_t client_ip, const struct natpmp_reque
 			endpoint_text(&client, text), why_no_mapping(err), log_more(more, skipped));
 	if (err == -EADDRNOTAVAIL)
 		return line_without_address(g, answer);
-	return refuse(answer, NATPMP_OUT_OF_RESOURCES);
+	return refuse(answer, err == -EACCES ? NATPMP_REFUSED : NATPMP_OUT_OF_RESOURCES);
+}
+
+void gateway_reconsider(struct gateway *g)
+{
+	struct lease *next;
+
+	for (struct lease *l = leases_next(g->leases, NULL); l; l = next) {
+		next = leases_next(g->leases, l);
+		if (!access_allows(&g->config->access, l->key.client_ip, l->key.internal_port, l->relay_port))
+			end(l->owner, "mapping ended, --access forbids it");
+	}
+	rules_scrub(g->rules);
 }
 
 int gateway_address(struct gateway *g, enum natpmp_result *result, uint32_t *public_ip)
@@ -562,6 +613,13 @@ static void moved(struct gateway *g, uint32_t ip)
 	g->callbacks->announce(g->owner);
 }
 
+static void reach_all(struct gateway *g, enum lease_protocol protocol)
+{
+	for (struct lease *l = leases_next(g->leases, NULL); l; l = leases_next(g->leases, l))
+		if (l->key.protocol == protocol)
+			reach(l->owner);
+}
+
 static void verdict_came(struct gateway *g, enum lease_protocol protocol)
 {
 	const bool unsuited = line_verdict(line_of(g, protocol)) == LINE_UNSUITED;
@@ -596,6 +654,7 @@ static void line_event(void *owner, enum lease_protocol protocol, enum line_even
 		if (protocol == LEASE_UDP || line_public_ip(line_of(g, LEASE_UDP)) == 0)
 			if (ip != g->public_ip)
 				moved(g, ip);
+		reach_all(g, protocol);
 		break;
 	case LINE_SUSPECT:
 		recheck_all(g, protocol);
@@ -917,10 +976,11 @@ int gateway_open(struct gateway **out, uv_loop_t *loop, const struct config *con
 	if (!g)
 		return -ENOMEM;
 	*g = (struct gateway){ .loop = loop, .config = config, .wan = *wan, .firewall = firewall, .callbacks = callbacks,
-		.owner = owner, .epoch_ms = clock_ms(), .fault_ms = clock_ms(), .closing = 2 };
+		.owner = owner, .epoch_ms = clock_ms(), .fault_ms = clock_ms() };
 	uv_timer_init(loop, &g->sweep);
+	uv_timer_init(loop, &g->reaching);
 	uv_timer_init(loop, &g->restore);
-	g->sweep.data = g->restore.data = g;
+	g->sweep.data = g->reaching.data = g->restore.data = g;
 	err = open_parts(g, &limits);
 	if (err < 0) {
 		gateway_close(g);
@@ -977,6 +1037,8 @@ void gateway_close(struct gateway *g)
 	line_close(g->lines[0]);
 	line_close(g->lines[1]);
 	servers_close(g->servers);
+	g->closing = 3;
 	uv_close((uv_handle_t *)&g->sweep, timer_closed);
+	uv_close((uv_handle_t *)&g->reaching, timer_closed);
 	uv_close((uv_handle_t *)&g->restore, timer_closed);
 }

@@ -55,6 +55,11 @@ int gateway_open(struct gateway **out, uv_loop_t *loop, const struct config *con
  */
 int gateway_map(struct gateway *g, uint32_t client_ip, const struct natpmp_request *request, const struct gateway_asker *asker,
 	struct gateway_answer *answer);
+/*
+ * The configuration's access rules are others: ends the mappings that they forbid. A
+ * renewal of such a one is then a new request, for another port or refused.
+ */
+void gateway_reconsider(struct gateway *g);
 /* 1: *result and *public_ip are the answer to opcode 0. 0: say nothing yet. */
 int gateway_address(struct gateway *g, enum natpmp_result *result, uint32_t *public_ip);
 uint32_t gateway_epoch_s(const struct gateway *g);

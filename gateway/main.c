@@ -128,9 +128,13 @@ static int open_firewall(struct program *p)
 			c->firewall->name, why[0] ? why : strerror(-err));
 		return err;
 	}
-	c->firewall->obstacles(p->firewall, obstacles, sizeof(obstacles));
+	c->firewall->obstacles(p->firewall, FIREWALL_FORWARD, obstacles, sizeof(obstacles));
 	if (obstacles[0])
 		log_warn("chain %s drops by default: strangers will not pass it; let our flows pass with --accept-chain", obstacles);
+	c->firewall->obstacles(p->firewall, FIREWALL_INPUT, obstacles, sizeof(obstacles));
+	if (obstacles[0])
+		log_info("chain %s drops by default: mappings for services on the router itself want --accept-chain for it, others do not",
+			obstacles);
 	return 0;
 }
 

@@ -14,6 +14,7 @@
 #define COMPLAINT_MS	 10000
 #define COMPLAINTS_BURST 10
 #define SCRUB_MAX	 64 /* ports at once */
+#define REACH_MAX	 64 /* outer endpoints at once */
 
 struct rules {
 	const struct firewall_backend *backend;
@@ -22,6 +23,8 @@ struct rules {
 	struct conntrack *conntrack;
 	struct conntrack_port unscrubbed[SCRUB_MAX];
 	size_t unscrubbed_count;
+	struct rule *unreached[REACH_MAX];
+	size_t unreached_count;
 	uint32_t generation;
 	uint64_t confirm_ms; /* when the firewall is to be asked again */
 	struct log_limit complaint;
@@ -61,7 +64,7 @@ void rules_scrub(struct rules *r)
 
 	if (ports == 0)
 		return;
-	n = conntrack_scrub(r->conntrack, r->wan_ip, r->unscrubbed, ports);
+	n = conntrack_scrub(r->conntrack, r->unscrubbed, ports);
 	if (n < 0)
 		log_warn("cannot scrub conntrack ports=%zu error=\"%s\"", ports, strerror(-n));
 	else if (n > 0)
@@ -69,15 +72,28 @@ void rules_scrub(struct rules *r)
 	r->unscrubbed_count = 0;
 }
 
-/* Of a rule that stands, the flows that it would have made stay. */
-static void scrub_later(struct rules *r, const struct rule *rule)
+/* keep: flows that it would have made stay; NULL: none does. */
+static void scrub_port(struct rules *r, enum lease_protocol protocol, uint32_t ip, uint16_t port, const struct firewall_mapping *keep)
 {
-	const struct firewall_mapping *m = &rule->mapping;
-
 	if (r->unscrubbed_count == SCRUB_MAX)
 		rules_scrub(r);
-	r->unscrubbed[r->unscrubbed_count++] = (struct conntrack_port){ (uint8_t)m->protocol, m->relay_port,
-		rule->stands ? m->client_ip : 0, rule->stands ? m->internal_port : 0 };
+	r->unscrubbed[r->unscrubbed_count++] = (struct conntrack_port){ ip, (uint8_t)protocol, port, keep ? keep->client_ip : 0,
+		keep ? keep->internal_port : 0 };
+}
+
+/* Where the line has no NAT the outer endpoint is the relay port's own: strangers' flows there stay. */
+static void scrub_outer(struct rules *r, const struct firewall_mapping *m, const struct endpoint *outer, const struct firewall_mapping *keep)
+{
+	const uint32_t ip = endpoint_ip32(outer);
+
+	if (ip != 0 && ip != r->wan_ip)
+		scrub_port(r, m->protocol, ip, outer->port, keep);
+}
+
+static void scrub_later(struct rules *r, const struct firewall_mapping *m, const struct firewall_mapping *keep)
+{
+	scrub_port(r, m->protocol, r->wan_ip, m->relay_port, keep);
+	scrub_outer(r, m, &m->outer, keep);
 }
 
 static bool stands(const struct rules *r, const struct rule *rule)
@@ -89,13 +105,14 @@ bool rules_put(struct rules *r, struct rule *rule)
 {
 	if (stands(r, rule))
 		return true;
+	rule->mapping.outer = rule->outer;
 	if (r->backend->add(r->firewall, &rule->mapping) < 0) {
 		complain(r, "firewall refused a mapping", &rule->mapping);
 		return false;
 	}
 	rule->stands = true;
 	rule->generation = r->generation;
-	scrub_later(r, rule);
+	scrub_later(r, &rule->mapping, &rule->mapping);
 	return true;
 }
 
@@ -121,6 +138,49 @@ bool rules_confirm(struct rules *r, struct rule *rule)
 	return false;
 }
 
+/* NULL takes all of them. */
+static void unqueue(struct rules *r, const struct rule *rule)
+{
+	size_t kept = 0;
+
+	for (size_t i = 0; i < r->unreached_count; i++)
+		if (rule && r->unreached[i] != rule)
+			r->unreached[kept++] = r->unreached[i];
+	r->unreached_count = kept;
+}
+
+void rules_reach(struct rules *r, struct rule *rule, const struct endpoint *outer)
+{
+	rule->outer = *outer;
+	unqueue(r, rule);
+	if (!rule->stands || endpoint_equal(&rule->mapping.outer, outer))
+		return;
+	if (r->unreached_count == REACH_MAX)
+		rules_reach_now(r);
+	r->unreached[r->unreached_count++] = rule;
+}
+
+void rules_reach_now(struct rules *r)
+{
+	struct firewall_reach changes[REACH_MAX];
+	const size_t count = r->unreached_count;
+
+	for (size_t i = 0; i < count; i++) {
+		struct rule *rule = r->unreached[i];
+
+		changes[i] = (struct firewall_reach){ &rule->mapping, rule->mapping.outer };
+		rule->mapping.outer = rule->outer;
+	}
+	unqueue(r, NULL);
+	if (count > 0 && r->backend->reach(r->firewall, changes, count) < 0)
+		complain(r, "firewall refused the outer endpoint to the LAN", changes[0].mapping);
+	for (size_t i = 0; i < count; i++) {
+		scrub_outer(r, changes[i].mapping, &changes[i].before, NULL);
+		scrub_outer(r, changes[i].mapping, &changes[i].mapping->outer, NULL);
+	}
+	rules_scrub(r);
+}
+
 void rules_remove(struct rules *r, struct rule *rule)
 {
 	if (!rule->stands)
@@ -132,10 +192,10 @@ void rules_remove(struct rules *r, struct rule *rule)
 
 void rules_forget(struct rules *r, struct rule *rule)
 {
-	if (!rule->stands)
-		return;
+	unqueue(r, rule);
+	if (rule->stands)
+		scrub_later(r, &rule->mapping, NULL);
 	rule->stands = false;
-	scrub_later(r, rule);
 }
 
 void rules_close(struct rules *r)

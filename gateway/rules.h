@@ -13,9 +13,10 @@
 
 struct rules;
 
-/* One mapping's rule; whoever owns it writes `mapping` and leaves the rest alone. */
+/* One mapping's rule; whoever owns it writes `mapping`, but for its outer endpoint, and leaves the rest alone. */
 struct rule {
-	struct firewall_mapping mapping; /* flows that are as it would have them are left alone */
+	struct firewall_mapping mapping; /* outer: private, what the firewall was told */
+	struct endpoint outer; /* private: what it is to be told */
 	bool stands;	     /* private: the firewall took it */
 	uint32_t generation; /* private: when; another than that of the rules means it may be lost */
 };
@@ -31,6 +32,14 @@ bool rules_put(struct rules *r, struct rule *rule);
  * most once a second; when it lost one rule all are doubted until they are added again.
  */
 bool rules_confirm(struct rules *r, struct rule *rule);
+/*
+ * The outer endpoint by which LAN hosts reach the mapping too is this one (ENDPOINT_NONE:
+ * none). The firewall hears it with the rule, or with the next rules_reach_now: a line that
+ * moves changes all of them at once.
+ */
+void rules_reach(struct rules *r, struct rule *rule, const struct endpoint *outer);
+/* Scrubs, too. */
+void rules_reach_now(struct rules *r);
 /* Takes a rule down; its flows end with the next rules_scrub. */
 void rules_remove(struct rules *r, struct rule *rule);
 /* Likewise where the firewall as a whole is gone already. */

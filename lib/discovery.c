@@ -413,18 +413,28 @@ static bool sample_is_wanted(const struct discovery *d)
 	return d->config.port_mode && d->heard && d->samples_sent < DISCOVERY_SAMPLES && d->samples_heard < SAMPLES_WANTED;
 }
 
+/*
+ * The questions must not stay in step: of those sent together a server that limits its
+ * answers drops the last ones, every time, and what was dropped would look filtered.
+ */
+static uint32_t scattered(uint32_t gap, const struct attempt *a)
+{
+	return gap * 3 / 4 + gap * a->id[0] / 512;
+}
+
 static enum inquiry_action send_due(struct discovery *d, uint32_t now, struct inquiry_step *step)
 {
 	if (d->attempt_count == ATTEMPTS)
 		return INQUIRY_WAIT;
 	for (enum question i = MAP_PRIMARY; i < QUESTIONS; i++) {
 		struct state *q = &d->questions[i];
+		struct attempt *a;
 
 		if (!question_is_due(d, i, now))
 			continue;
-		q->next_ms = now + gap_ms(d, ++q->sent);
-		*step = (struct inquiry_step){ rows[i].slot, target_of(d, rows[i].to), d->message,
-			write_question(d, attempt_new(d, (uint8_t)i, now), change_of(d, i)) };
+		a = attempt_new(d, (uint8_t)i, now);
+		q->next_ms = now + scattered(gap_ms(d, ++q->sent), a);
+		*step = (struct inquiry_step){ rows[i].slot, target_of(d, rows[i].to), d->message, write_question(d, a, change_of(d, i)) };
 		return INQUIRY_SEND;
 	}
 	if (sample_is_wanted(d) && d->sample_next_ms <= now) {

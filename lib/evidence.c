@@ -15,7 +15,7 @@ static const struct {
 static const struct {
 	double loss, weight;
 } handovers[] = {
-	{ 0, .88 }, { .1, .03 }, { .3, .02 }, { .5, .02 }, { 1, .05 },
+	{ 0, .87 }, { .1, .03 }, { .3, .02 }, { .5, .02 }, { .8, .005 }, { .95, .005 }, { 1, .05 },
 };
 
 enum { LINES = sizeof(lines) / sizeof(lines[0]), HANDOVERS = sizeof(handovers) / sizeof(handovers[0]) };
@@ -48,7 +48,7 @@ static double average(const struct evidence *e, double (*of)(double heard, doubl
 			const double changed = heard * (1 - handovers[j].loss);
 			const double weight = plain * handovers[j].weight * likelihood(e->witness, changed);
 
-			if (e->trusted && changed == 0)
+			if (e->trusted && changed < heard / 4)
 				continue;
 			all += weight;
 			sum += weight * of(heard, changed, n);
@@ -71,8 +71,8 @@ static double all_changed_lost(double heard, double changed, unsigned n)
 
 static double never_changed(double heard, double changed, unsigned n)
 {
-	(void)heard, (void)n;
-	return changed == 0;
+	(void)n;
+	return changed < heard / 10;
 }
 
 double evidence_fluke_plain(const struct evidence *e, unsigned n)

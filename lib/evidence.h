@@ -20,7 +20,7 @@ struct tally {
 struct evidence {
 	struct tally plain;   /* questions answered from where they were asked */
 	struct tally witness; /* answered from elsewhere, through a filter known to be open */
-	bool trusted; /* no witness can be had: that the server answers from elsewhere at all is taken on trust */
+	bool trusted; /* no witness can be had: that the server answers from elsewhere, and mostly, is taken on trust */
 };
 
 /* What every one of n more questions of a kind being unanswered is worth: the chance of it when nothing but loss is in their way. */
@@ -28,7 +28,7 @@ double evidence_fluke_plain(const struct evidence *e, unsigned n);
 double evidence_fluke_changed(const struct evidence *e, unsigned n);
 /* Whether that is no accident: n questions unanswered, beside a control that was answered so often. */
 bool evidence_tells(unsigned n, struct tally control);
-/* That the server does not answer from elsewhere, though it says it could. */
+/* That the server does not answer from elsewhere, or hardly ever, though it says it could. */
 double evidence_no_change(const struct evidence *e);
 
 /* That the round trip is longer than this, before any was measured. */

@@ -2,7 +2,7 @@
 #include "lib/discovery_state.h"
 
 #define FLUKE	  1e-5 /* silence that is less probable than this is no accident */
-#define FLUKE_BLOCKED 1e-2
+#define HOPELESS	  1e-2 /* a chance not worth more waiting */
 #define CONFIDENT 0.9	 /* less is Unknown */
 #define CERTAIN	  0.9999 /* nothing that comes over a network is surer */
 
@@ -68,7 +68,7 @@ static bool filtering_settled(const struct discovery *d, const struct evidence *
 
 	if (both->heard || d->notes & DISCOVERY_NO_CHANGE || is_dead(d, e, MAP_OTHER))
 		return true;
-	if (d->questions[WITNESS].open && 1 - evidence_no_change(e) <= FLUKE)
+	if (d->questions[WITNESS].open && 1 - evidence_no_change(e) <= HOPELESS)
 		return true;
 	return (!both->open || is_silent(d, e, FILTER_BOTH)) && (!port->open || is_silent(d, e, FILTER_PORT));
 }
@@ -104,7 +104,7 @@ static double blocked_doubt(const struct discovery *d, uint32_t now)
 bool discovery_settled(const struct discovery *d, uint32_t now)
 {
 	if (!d->heard)
-		return d->host_rtt_ms && blocked_doubt(d, now) <= FLUKE_BLOCKED;
+		return d->host_rtt_ms && blocked_doubt(d, now) <= HOPELESS;
 	if (d->questions[MAP_PRIMARY].refused || d->notes & DISCOVERY_UNSTEADY)
 		return true;
 

@@ -6,11 +6,19 @@
 
 #define BUCKETS 1024 /* a power of two */
 
+/* A client that has leases. */
+struct lease_client {
+	uint32_t ip;
+	size_t count;
+	struct lease_client *next;
+};
+
 struct leases {
 	size_t max, max_per_client;
 	size_t count, forever; /* all, and those of them that count in no quota */
 	struct lease *first;
-	struct lease *by_key[BUCKETS], *by_relay[BUCKETS], *by_client[BUCKETS];
+	struct lease *by_key[BUCKETS], *by_relay[BUCKETS];
+	struct lease_client *by_ip[BUCKETS];
 };
 
 /* The finalizer of MurmurHash3: every bit of the input moves half of the output's. */
@@ -59,23 +67,58 @@ void leases_free(struct leases *t)
 	free(t);
 }
 
+/* Where the client's own pointer is, or would be appended. */
+static struct lease_client **client_at(struct lease_client **chain, uint32_t ip)
+{
+	while (*chain && (*chain)->ip != ip)
+		chain = &(*chain)->next;
+	return chain;
+}
+
+static struct lease_client *find_client(const struct leases *t, uint32_t ip)
+{
+	struct lease_client *c = t->by_ip[mixed(ip) % BUCKETS];
+
+	return *client_at(&c, ip);
+}
+
+/* Counts one lease more; NULL when there is no memory. */
+static struct lease_client *join_client(struct leases *t, uint32_t ip)
+{
+	struct lease_client **at = client_at(&t->by_ip[mixed(ip) % BUCKETS], ip);
+
+	if (!*at && (*at = calloc(1, sizeof(**at))))
+		(*at)->ip = ip;
+	if (*at)
+		(*at)->count++;
+	return *at;
+}
+
+static void leave_client(struct leases *t, struct lease_client *c)
+{
+	struct lease_client **at = client_at(&t->by_ip[mixed(c->ip) % BUCKETS], c->ip);
+
+	if (--c->count > 0)
+		return;
+	*at = c->next;
+	free(c);
+}
+
 int leases_room(const struct leases *t, uint32_t client_ip)
 {
-	size_t of_client = 0;
+	const struct lease_client *c = find_client(t, client_ip);
 
 	if (t->count - t->forever >= t->max)
 		return -ENOSPC;
-	for (const struct lease *l = t->by_client[mixed(client_ip) % BUCKETS]; l; l = l->next_client)
-		of_client += l->key.client_ip == client_ip && l->expires_ms != LEASES_FOREVER;
-	return of_client < t->max_per_client ? 0 : -EDQUOT;
+	return (c ? c->count : 0) < t->max_per_client ? 0 : -EDQUOT;
 }
 
 int leases_add(struct leases *t, const struct lease_key *key, uint16_t relay_port, uint64_t expires_ms, struct lease **out)
 {
 	const int room = expires_ms == LEASES_FOREVER ? 0 : leases_room(t, key->client_ip);
-	struct lease **by_client = &t->by_client[mixed(key->client_ip) % BUCKETS];
 	struct lease **by_key = &t->by_key[key_hash(key) % BUCKETS];
 	struct lease **by_relay = &t->by_relay[relay_hash(key->protocol, relay_port) % BUCKETS];
+	struct lease_client *client = NULL;
 	struct lease *l;
 
 	if (leases_find(t, key) || leases_find_relay(t, key->protocol, relay_port))
@@ -83,11 +126,14 @@ int leases_add(struct leases *t, const struct lease_key *key, uint16_t relay_por
 	if (room < 0)
 		return room;
 	l = calloc(1, sizeof(*l));
-	if (!l)
+	if (l && expires_ms != LEASES_FOREVER)
+		client = join_client(t, key->client_ip);
+	if (!l || (!client && expires_ms != LEASES_FOREVER)) {
+		free(l);
 		return -ENOMEM;
-	*l = (struct lease){ .key = *key, .relay_port = relay_port, .expires_ms = expires_ms, .next_key = *by_key,
-		.next_relay = *by_relay, .next_client = *by_client, .next = t->first };
-	*by_client = l;
+	}
+	*l = (struct lease){ .key = *key, .client = client, .relay_port = relay_port, .expires_ms = expires_ms, .next_key = *by_key,
+		.next_relay = *by_relay, .next = t->first };
 	*by_key = l;
 	*by_relay = l;
 	if (t->first)
@@ -134,10 +180,6 @@ void leases_remove(struct leases *t, struct lease *l)
 		at = &(*at)->next_key;
 	*at = l->next_key;
 	unlink_relay(t, l);
-	at = &t->by_client[mixed(l->key.client_ip) % BUCKETS];
-	while (*at != l)
-		at = &(*at)->next_client;
-	*at = l->next_client;
 	if (l->next)
 		l->next->prev = l->prev;
 	if (l->prev)
@@ -146,6 +188,8 @@ void leases_remove(struct leases *t, struct lease *l)
 		t->first = l->next;
 	t->count--;
 	t->forever -= l->expires_ms == LEASES_FOREVER;
+	if (l->client)
+		leave_client(t, l->client);
 	free(l);
 }
 

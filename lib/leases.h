@@ -30,8 +30,9 @@ struct lease {
 	uint64_t expires_ms;
 	void *owner; /* what the program hangs on it; not touched here */
 
-	struct lease *next_key, *next_relay, *next_client; /* private: chains of the hash tables */
+	struct lease *next_key, *next_relay; /* private: chains of two hash tables */
 	struct lease *next, *prev;	     /* private: all leases */
+	struct lease_client *client;	     /* private: its share, NULL for LEASES_FOREVER */
 };
 
 struct leases;

@@ -290,13 +290,13 @@ static int workers_start(struct server *s)
 
 static int privileges_drop(const struct config *c)
 {
-	int err = c->drop_user ? confine_user(c->user, c->uid, c->gid) : 0;
+	int err = c->drop_user ? confine_user(c->user, c->uid, c->gid, 0) : 0;
 
 	if (err < 0) {
 		log_error("cannot become user %s: %s", c->user, strerror(-err));
 		return err;
 	}
-	err = confine_privileges();
+	err = confine_privileges(0);
 	if (err < 0)
 		log_error("cannot give up capabilities: %s", strerror(-err));
 	return err;
@@ -305,7 +305,7 @@ static int privileges_drop(const struct config *c)
 /* Of what a kernel may not have: served without it, and said. */
 static void calls_confine(void)
 {
-	const int err = confine_calls();
+	const int err = confine_calls(CONFINE_SERVER);
 
 	if (err == 0)
 		log_info("confined: no capability, no new privileges, system calls filtered");

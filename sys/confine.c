@@ -8,38 +8,104 @@
 #include <linux/capability.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
+#include <sched.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "sys/cleanup.h"
+
 /* What exec could give back, as far as there is any and with the right to: root has it, who root became has not. */
-static void bounds_drop(void)
+static void bounds_drop(uint64_t keep)
 {
-	for (int cap = 0; prctl(PR_CAPBSET_DROP, cap, 0, 0, 0) == 0; cap++)
-		;
+	for (int cap = 0; prctl(PR_CAPBSET_READ, cap, 0, 0, 0) >= 0; cap++)
+		if (cap >= 64 || !(keep & CONFINE_CAP(cap)))
+			prctl(PR_CAPBSET_DROP, cap, 0, 0, 0);
 }
 
-int confine_user(const char *name, uid_t uid, gid_t gid)
+int confine_user(const char *name, uid_t uid, gid_t gid, uint64_t keep)
 {
-	bounds_drop();
+	bounds_drop(keep);
+	if (keep && prctl(PR_SET_KEEPCAPS, 1, 0, 0, 0) < 0)
+		return -errno;
 	return initgroups(name, gid) < 0 || setgid(gid) < 0 || setuid(uid) < 0 ? -errno : 0;
 }
 
-int confine_privileges(void)
+struct capabilities {
+	struct __user_cap_data_struct words[_LINUX_CAPABILITY_U32S_3];
+};
+
+static int capabilities_get(struct capabilities *out)
 {
 	struct __user_cap_header_struct header = { .version = _LINUX_CAPABILITY_VERSION_3 };
-	const struct __user_cap_data_struct none[_LINUX_CAPABILITY_U32S_3] = { { 0 } };
 
-	bounds_drop();
+	return syscall(SYS_capget, &header, out->words) < 0 ? -errno : 0;
+}
+
+static int capabilities_set(const struct capabilities *c)
+{
+	struct __user_cap_header_struct header = { .version = _LINUX_CAPABILITY_VERSION_3 };
+
+	return syscall(SYS_capset, &header, c->words) < 0 ? -errno : 0;
+}
+
+uint64_t confine_capabilities(void)
+{
+	struct capabilities c = { 0 };
+
+	return capabilities_get(&c) < 0 ? 0 : c.words[0].effective | (uint64_t)c.words[1].effective << 32;
+}
+
+int confine_privileges(uint64_t keep)
+{
+	struct capabilities c = { 0 };
+	int err;
+
+	bounds_drop(keep);
 	prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0);
-	if (syscall(SYS_capset, &header, none) < 0 || prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
+	err = capabilities_get(&c);
+	for (unsigned i = 0; i < _LINUX_CAPABILITY_U32S_3; i++) {
+		c.words[i].permitted &= (uint32_t)(keep >> 32 * i);
+		c.words[i].effective = c.words[i].permitted;
+		c.words[i].inheritable = 0;
+	}
+	if (err == 0)
+		err = capabilities_set(&c);
+	if (err == 0 && prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
+		err = -errno;
+	return err;
+}
+
+int confine_inherit(uint64_t keep)
+{
+	struct capabilities c = { 0 };
+	int err = capabilities_get(&c);
+
+	for (unsigned i = 0; i < _LINUX_CAPABILITY_U32S_3; i++)
+		c.words[i].inheritable = c.words[i].permitted & (uint32_t)(keep >> 32 * i);
+	if (err == 0)
+		err = capabilities_set(&c);
+	for (int cap = 0; cap < 64 && err == 0; cap++)
+		if (c.words[cap / 32].inheritable >> cap % 32 & 1 && prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, cap, 0, 0) < 0)
+			err = -errno;
+	return err;
+}
+
+int confine_directory(const char *path, uid_t uid, gid_t gid)
+{
+	CLEANUP(close_fd) int fd = -1;
+
+	if (mkdir(path, 0700) < 0 && errno != EEXIST)
 		return -errno;
-	return 0;
+	fd = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	return fd < 0 || fchown(fd, uid, gid) < 0 ? -errno : 0;
 }
 
 #if defined(__x86_64__) && !defined(__ILP32__)
@@ -89,14 +155,75 @@ int confine_privileges(void)
 	BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, (nr), 0, 4), LOAD(LOW(i)), BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, (value), 0, 1), \
 		RETURN(SECCOMP_RET_ALLOW), RETURN(SECCOMP_RET_ERRNO | EPERM)
 
+/* A new thread, not a new process. (s390's clone has its flags elsewhere, but that is no ARCH of ours.) */
+#define ALLOW_THREAD                                                                                                \
+	BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_clone, 0, 4), LOAD(LOW(0)),                                                 \
+		BPF_JUMP(BPF_JMP | BPF_JSET | BPF_K, CLONE_THREAD, 0, 1), RETURN(SECCOMP_RET_ALLOW),                             \
+		RETURN(SECCOMP_RET_ERRNO | ENOSYS)
+
 #define WRITES (O_WRONLY | O_RDWR | O_CREAT | O_TRUNC)
 
 /* What an answer takes stands first; the kernel (5.11 and later) remembers per call what is allowed whatever its arguments. */
-static const struct sock_filter filter[] = {
+static const struct sock_filter begin[] = {
 	LOAD(offsetof(struct seccomp_data, arch)),
 	BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, ARCH, 1, 0),
 	RETURN(SECCOMP_RET_KILL_PROCESS),
 	NUMBER,
+};
+
+static const struct sock_filter server[] = {
+	/* syslog(3) may have to connect anew */
+	ALLOW_WITH(SYS_socket, 0, AF_UNIX),
+	/* SIGHUP reads the configuration */
+	ALLOW_WITHOUT(SYS_openat, 2, WRITES),
+#ifdef SYS_open
+	ALLOW_WITHOUT(SYS_open, 1, WRITES),
+#endif
+	ALLOW_WITHOUT(SYS_fcntl, 1, ~3u /* but F_DUPFD and the flags' */),
+#ifdef SYS_fcntl64
+	ALLOW(SYS_fcntl64),
+#endif
+};
+
+static const struct sock_filter gateway[] = {
+	/* holes, netlink, the helper's sockets; no raw packets */
+	BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_socket, 0, 7), LOAD(LOW(0)),
+	BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, AF_UNIX, 3, 0), BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, AF_INET, 2, 0),
+	BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, AF_INET6, 1, 0), BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, AF_NETLINK, 0, 1),
+	RETURN(SECCOMP_RET_ALLOW), RETURN(SECCOMP_RET_ERRNO | EPERM),
+	ALLOW(SYS_socketpair), ALLOW(SYS_bind), ALLOW(SYS_listen), ALLOW(SYS_ppoll),
+#ifdef SYS_poll
+	ALLOW(SYS_poll),
+#endif
+#ifdef SYS_ppoll_time64
+	ALLOW(SYS_ppoll_time64),
+#endif
+	/* libuv's loop, and its threads, which resolve names; clone3 is answered with ENOSYS, and then comes clone */
+	ALLOW_THREAD, ALLOW(SYS_epoll_create1), ALLOW(SYS_eventfd2), ALLOW(SYS_pipe2),
+	ALLOW(SYS_timerfd_create), ALLOW(SYS_timerfd_settime), ALLOW(SYS_dup), ALLOW(SYS_dup3), ALLOW(SYS_fcntl),
+	ALLOW(SYS_prlimit64), ALLOW(SYS_uname), ALLOW(SYS_sysinfo), ALLOW(SYS_membarrier), ALLOW(SYS_getuid), ALLOW(SYS_geteuid),
+	ALLOW(SYS_getgid), ALLOW(SYS_getegid), ALLOW(SYS_capget), ALLOW(SYS_wait4),
+#ifdef SYS_fcntl64
+	ALLOW(SYS_fcntl64), ALLOW(SYS_getuid32), ALLOW(SYS_geteuid32), ALLOW(SYS_getgid32), ALLOW(SYS_getegid32),
+#endif
+#ifdef SYS_getrlimit
+	ALLOW(SYS_getrlimit),
+#endif
+#ifdef SYS_timerfd_settime64
+	ALLOW(SYS_timerfd_settime64),
+#endif
+	/* the state file, and what says who is in the way */
+	ALLOW(SYS_openat), ALLOW(SYS_fsync), ALLOW(SYS_fdatasync), ALLOW(SYS_ftruncate), ALLOW(SYS_renameat2), ALLOW(SYS_unlinkat),
+	ALLOW(SYS_pread64), ALLOW(SYS_pwrite64), ALLOW(SYS_getdents64), ALLOW(SYS_readlinkat), ALLOW(SYS_faccessat),
+#ifdef SYS_renameat
+	ALLOW(SYS_renameat),
+#endif
+#ifdef SYS_open
+	ALLOW(SYS_open), ALLOW(SYS_rename), ALLOW(SYS_unlink), ALLOW(SYS_readlink), ALLOW(SYS_access),
+#endif
+};
+
+static const struct sock_filter common[] = {
 	ALLOW(SYS_recvmmsg),
 	ALLOW(SYS_sendmmsg),
 	ALLOW(SYS_epoll_pwait),
@@ -120,8 +247,7 @@ static const struct sock_filter filter[] = {
 #endif
 	ALLOW(SYS_epoll_ctl), ALLOW(SYS_shutdown), ALLOW(SYS_getsockname), ALLOW(SYS_getpeername), ALLOW(SYS_getsockopt),
 	ALLOW(SYS_setsockopt), ALLOW(SYS_close),
-	/* syslog(3) may have to connect anew */
-	ALLOW_WITH(SYS_socket, 0, AF_UNIX), ALLOW(SYS_connect),
+	ALLOW(SYS_connect),
 	/* signals, time, waiting for threads */
 	ALLOW(SYS_read), ALLOW(SYS_write), ALLOW(SYS_writev), ALLOW(SYS_futex), ALLOW(SYS_clock_gettime),
 	ALLOW(SYS_clock_nanosleep), ALLOW(SYS_nanosleep), ALLOW(SYS_gettimeofday), ALLOW(SYS_restart_syscall),
@@ -150,15 +276,11 @@ static const struct sock_filter filter[] = {
 	ALLOW_WITHOUT(SYS_mmap, 2, PROT_EXEC),
 #endif
 	ALLOW_WITHOUT(SYS_mprotect, 2, PROT_EXEC),
-	/* SIGHUP reads the configuration, localtime(3) the time zone, isatty(3) asks what stderr is */
-	ALLOW_WITHOUT(SYS_openat, 2, WRITES), ALLOW(SYS_lseek), ALLOW(SYS_fstat),
-	ALLOW_WITHOUT(SYS_fcntl, 1, ~3u /* but F_DUPFD and the flags' */),
-	BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_ioctl, 0, 5), LOAD(LOW(1)), BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, TCGETS, 1, 0),
-	BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, TIOCGWINSZ, 0, 1), RETURN(SECCOMP_RET_ALLOW), RETURN(SECCOMP_RET_ERRNO | ENOTTY),
-	ALLOW(SYS_sched_getaffinity),
-#ifdef SYS_open
-	ALLOW_WITHOUT(SYS_open, 1, WRITES),
-#endif
+	/* localtime(3) reads the time zone, isatty(3) asks what stderr is, libuv makes descriptors non-blocking */
+	ALLOW(SYS_lseek), ALLOW(SYS_fstat), ALLOW(SYS_sched_getaffinity),
+	BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_ioctl, 0, 6), LOAD(LOW(1)), BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, TCGETS, 2, 0),
+	BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, TIOCGWINSZ, 1, 0), BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, FIONBIO, 0, 1),
+	RETURN(SECCOMP_RET_ALLOW), RETURN(SECCOMP_RET_ERRNO | ENOTTY),
 #ifdef SYS_stat
 	ALLOW(SYS_stat),
 #endif
@@ -166,7 +288,7 @@ static const struct sock_filter filter[] = {
 	ALLOW(SYS_newfstatat),
 #endif
 #ifdef SYS_fstatat64
-	ALLOW(SYS_fstatat64), ALLOW(SYS_fstat64), ALLOW(SYS__llseek), ALLOW(SYS_fcntl64),
+	ALLOW(SYS_fstatat64), ALLOW(SYS_fstat64), ALLOW(SYS__llseek),
 #endif
 #ifdef SYS_statx
 	ALLOW(SYS_statx),
@@ -178,9 +300,22 @@ static const struct sock_filter filter[] = {
 	RETURN(SECCOMP_RET_ERRNO | ENOSYS),
 };
 
-int confine_calls(void)
+#define PART(name) { name, sizeof(name) / sizeof(name[0]) }
+
+int confine_calls(enum confine_work work)
 {
-	const struct sock_fprog program = { .len = sizeof(filter) / sizeof(filter[0]), .filter = (struct sock_filter *)filter };
+	const struct {
+		const struct sock_filter *code;
+		size_t len;
+	} works[] = { [CONFINE_SERVER] = PART(server), [CONFINE_GATEWAY] = PART(gateway) }, parts[] = { PART(begin), works[work], PART(common) };
+	struct sock_filter code[512];
+	struct sock_fprog program = { .len = 0, .filter = code };
+
+	_Static_assert(sizeof(begin) + sizeof(server) + sizeof(gateway) + sizeof(common) <= sizeof(code), "a filter fits");
+	for (size_t i = 0; i < sizeof(parts) / sizeof(parts[0]); i++) {
+		memcpy(code + program.len, parts[i].code, parts[i].len * sizeof(code[0]));
+		program.len += (unsigned short)parts[i].len;
+	}
 	/* Without SPEC_ALLOW kernels before 5.16 slow every call down for the sake of programs that run foreign code. */
 	const unsigned flags = SECCOMP_FILTER_FLAG_TSYNC | SECCOMP_FILTER_FLAG_SPEC_ALLOW;
 	const long err = syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, flags, &program);
@@ -192,8 +327,9 @@ int confine_calls(void)
 
 #else
 
-int confine_calls(void)
+int confine_calls(enum confine_work work)
 {
+	(void)work;
 	return -ENOTSUP;
 }
 

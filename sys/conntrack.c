@@ -27,7 +27,6 @@ struct conntrack {
 };
 
 struct scrub {
-	uint32_t ip;
 	const struct conntrack_port *ports;
 	size_t port_count;
 	size_t count;
@@ -78,21 +77,24 @@ static int flow_read(const struct nlattr *a, void *data)
 	return MNL_CB_OK;
 }
 
-/* Whether a port is among those to be scrubbed, of flows of another host than the one that may stay. */
-static bool is_wrong(const struct scrub *s, uint8_t protocol, uint16_t port, uint32_t host_ip, uint16_t host_port)
+/* Whether a port is among those to be scrubbed, and the flow another host's than the one that may stay. */
+static bool is_wrong(const struct scrub *s, uint32_t ip, uint8_t protocol, uint16_t port, uint32_t host_ip, uint16_t host_port)
 {
-	for (size_t i = 0; i < s->port_count; i++)
-		if (s->ports[i].port == port && s->ports[i].protocol == protocol)
-			return host_ip != s->ports[i].host_ip || host_port != s->ports[i].host_port;
+	for (size_t i = 0; i < s->port_count; i++) {
+		const struct conntrack_port *p = &s->ports[i];
+
+		if (p->port == port && p->ip == ip && p->protocol == protocol)
+			return host_ip != p->host_ip || host_port != p->host_port;
+	}
 	return false;
 }
 
 static bool is_doomed(const struct scrub *s, const struct tuple *original, const struct tuple *reply)
 {
-	if (original->dst == s->ip && is_wrong(s, original->protocol, original->dst_port, reply->src, reply->src_port))
+	if (is_wrong(s, original->dst, original->protocol, original->dst_port, reply->src, reply->src_port))
 		return true; /* came in */
-	return reply->dst == s->ip && original->src != s->ip && /* goes out */
-		is_wrong(s, original->protocol, reply->dst_port, original->src, original->src_port);
+	return original->src != reply->dst && /* goes out */
+		is_wrong(s, reply->dst, original->protocol, reply->dst_port, original->src, original->src_port);
 }
 
 static int flow_seen(const struct nlmsghdr *nlh, void *data)
@@ -173,14 +175,14 @@ static int scrub_once(struct conntrack *ct, struct scrub *s)
 	return err;
 }
 
-int conntrack_scrub(struct conntrack *ct, uint32_t ip, const struct conntrack_port *ports, size_t count)
+int conntrack_scrub(struct conntrack *ct, const struct conntrack_port *ports, size_t count)
 {
 	struct scrub *s = calloc(1, sizeof(*s));
 	int deleted = 0, err = 0;
 
 	if (!s)
 		return -ENOMEM;
-	*s = (struct scrub){ .ip = ip, .ports = ports, .port_count = count };
+	*s = (struct scrub){ .ports = ports, .port_count = count };
 	for (int pass = 0; pass < PASSES_MAX && err == 0; pass++) {
 		s->count = 0;
 		err = scrub_once(ct, s);

@@ -15,6 +15,7 @@
 struct conntrack;
 
 struct conntrack_port {
+	uint32_t ip;	  /* host order */
 	uint8_t protocol; /* 6 or 17 */
 	uint16_t port;
 	uint32_t host_ip; /* host order; flows between this host and the port are right as they are and stay. 0: none is */
@@ -27,12 +28,12 @@ struct conntrack_port {
  */
 int conntrack_open(struct conntrack **out);
 /*
- * Deletes the IPv4 flows that came to one of these ports of ip from outside, and those
- * that another host sends out as such a port. Our own sockets' flows from there stay. ip
- * is in host order. The kernel walks its whole table, so many ports at once cost as much
- * as one. Returns how many were deleted, or a negative errno.
+ * Deletes the IPv4 flows that were sent to one of these ports, and those that a host with
+ * another address sends out as such a port. Our own sockets' flows from there stay. The
+ * kernel walks its whole table, so many ports at once cost as much as one. Returns how
+ * many were deleted, or a negative errno.
  */
-int conntrack_scrub(struct conntrack *ct, uint32_t ip, const struct conntrack_port *ports, size_t count);
+int conntrack_scrub(struct conntrack *ct, const struct conntrack_port *ports, size_t count);
 void conntrack_close(struct conntrack *ct); /* NULL is fine */
 
 #endif

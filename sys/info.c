@@ -14,7 +14,7 @@ static const struct {
 	{ DISCOVERY_NO_OTHER, "the server names no second address, so mapping and filtering cannot be told" },
 	{ DISCOVERY_NO_OTHER_PORT, "the server's second address has the same port, so filters by address and by port look alike" },
 	{ DISCOVERY_OTHER_SILENT, "the server's second address does not answer, so not everything can be told" },
-	{ DISCOVERY_NO_CHANGE, "the server does not answer from its second address when asked to, so filtering cannot be told" },
+	{ DISCOVERY_NO_CHANGE, "the server did not answer in time from its second address when asked to, so filtering cannot be told" },
 	{ DISCOVERY_UNSTEADY, "the outer address changed during the inquiry, twice" },
 	{ DISCOVERY_SHORT_OF_TIME, "the time was too short for enough evidence" },
 	{ DISCOVERY_ALG, "something on the way rewrites addresses in packets (an ALG)" },

@@ -159,19 +159,13 @@ static void answer(struct play *p, const struct question *q, uint8_t where, uint
 
 static void hostile(struct play *p, const struct question *q, bool right_id, uint8_t arg, struct reader *r)
 {
-	const size_t len = r->left < arg ? r->left : arg;
-	const uint8_t *bytes = read_bytes(r, len);
-	uint8_t buf[20 + 255];
+	uint8_t buf[STUN_HEADER_LEN + 255];
+	const size_t len = sim_garbage(buf, q->bytes, arg, r);
 
-	memcpy(buf, q->bytes, 20);
-	buf[0] = 1;
-	buf[1] = arg & 1 ? 0x11 : 0x01;
-	buf[3] = (uint8_t)len;
-	memcpy(buf + 20, bytes, len);
 	if (right_id)
-		receive(p, q->slot, &p->server, buf, 20 + len);
+		receive(p, q->slot, &p->server, buf, len);
 	else
-		holds(!receive(p, q->slot, &p->server, bytes, len));
+		holds(!receive(p, q->slot, &p->server, buf + STUN_HEADER_LEN, len - STUN_HEADER_LEN));
 }
 
 static void knock(struct play *p, const struct question *q, uint8_t arg)

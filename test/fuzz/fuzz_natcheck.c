@@ -83,16 +83,10 @@ static void answer(struct play *p, const struct question *q, uint8_t where, uint
 
 static void hostile(struct play *p, const struct question *q, bool right_id, uint8_t arg, struct reader *r)
 {
-	const size_t len = r->left < arg ? r->left : arg;
-	const uint8_t *bytes = read_bytes(r, len);
-	uint8_t buf[20 + 255];
+	uint8_t buf[STUN_HEADER_LEN + 255];
+	const size_t len = sim_garbage(buf, q->bytes, arg, r), skip = right_id ? 0 : STUN_HEADER_LEN;
 
-	memcpy(buf, q->bytes, 20);
-	buf[0] = 1;
-	buf[1] = arg & 1 ? 0x11 : 0x01;
-	buf[3] = (uint8_t)len;
-	memcpy(buf + 20, bytes, len);
-	receive(p, q, &q->to, right_id ? buf : bytes, right_id ? 20 + len : len);
+	receive(p, q, &q->to, buf + skip, len - skip);
 }
 
 static void happen(struct play *p, uint8_t operation, uint8_t arg, struct reader *r)

@@ -159,13 +159,27 @@ static size_t answer(const struct sim_nat *n, const struct sim_packet *p, const 
 	return sim_answer(buf, p->bytes, p->len, outer, n->alone ? NULL : &other);
 }
 
+/* Whether the server has answered as much as it will by now (a bucket of a second's answers). */
+static bool is_weary(struct sim_nat *n, uint64_t now_ms)
+{
+	uint64_t full_ms = n->full_ms > now_ms ? n->full_ms : now_ms;
+
+	if (n->rate == 0)
+		return false;
+	full_ms += 1000 / n->rate;
+	if (full_ms > now_ms + 1000)
+		return true;
+	n->full_ms = full_ms;
+	return false;
+}
+
 /* A request has reached the NAT: mapped, answered, filtered. */
 static void serve(struct sim_nat *n, struct sim *s, const struct sim_packet *p)
 {
 	const struct sim_binding *b = nat_out(n, p->slot & ~UP, &p->from);
 	struct endpoint from;
 	uint8_t bytes[256];
-	const size_t len = answer(n, p, &b->outer, &from, bytes);
+	const size_t len = is_weary(n, s->now_ms) ? 0 : answer(n, p, &b->outer, &from, bytes);
 
 	if (len && lets_in(n, b, &from))
 		carry(n, s, b->slot, &from, bytes, len);

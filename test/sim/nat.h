@@ -45,6 +45,7 @@ struct sim_nat {
 	bool alone;		/* it says nothing of another address */
 	bool b_dead;		/* nobody answers at its second address */
 	bool ignores_change;	/* answers CHANGE-REQUEST from where it was asked */
+	unsigned rate;		/* answers per second, and at once; 0: all */
 	uint16_t code;		/* refuses all with this error */
 	uint16_t change_code;	/* refuses CHANGE-REQUEST with this error */
 
@@ -52,6 +53,7 @@ struct sim_nat {
 	struct sim_binding bindings[SIM_NAT_BINDINGS];
 	size_t count;
 	uint16_t counter;
+	uint64_t full_ms; /* when it would answer as many at once again */
 };
 
 /* Where a slot's socket is bound. */

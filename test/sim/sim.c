@@ -100,6 +100,18 @@ size_t sim_answer(uint8_t buf[256], const void *request, size_t len, const struc
 	return stun_end(&b);
 }
 
+size_t sim_garbage(uint8_t buf[STUN_HEADER_LEN + 255], const void *request, uint8_t max, struct reader *r)
+{
+	const size_t len = r->left < max ? r->left : max;
+
+	memcpy(buf, request, STUN_HEADER_LEN);
+	buf[0] = 1;
+	buf[1] = max & 1 ? 0x11 : 0x01; /* an error, or a success */
+	buf[3] = (uint8_t)len;
+	memcpy(buf + STUN_HEADER_LEN, read_bytes(r, len), len);
+	return STUN_HEADER_LEN + len;
+}
+
 size_t sim_refusal(uint8_t buf[256], const void *request, size_t len, uint16_t code)
 {
 	const struct stun_message m = decoded(request, len);

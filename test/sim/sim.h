@@ -46,6 +46,8 @@ uint64_t sim_wake_ms(const struct sim *s); /* UINT64_MAX: nothing is on its way 
 /* A success response to the request: XOR-MAPPED-ADDRESS, and OTHER-ADDRESS unless NULL. Returns its length. */
 size_t sim_answer(uint8_t buf[256], const void *request, size_t len, const struct endpoint *mapped,
 	const struct endpoint *other);
+/* A response with the request's id, whose attributes are at most `max` of the reader's bytes: a fuzzer's. Returns its length. */
+size_t sim_garbage(uint8_t buf[STUN_HEADER_LEN + 255], const void *request, uint8_t max, struct reader *r);
 size_t sim_refusal(uint8_t buf[256], const void *request, size_t len, uint16_t code);
 
 #endif

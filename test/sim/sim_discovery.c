@@ -71,7 +71,7 @@ static unsigned handover_loss(void)
 {
 	const unsigned chance = sim_below(100);
 
-	return chance < 88 ? 0 : chance < 91 ? 10 : chance < 93 ? 30 : chance < 95 ? 50 : 100;
+	return chance < 87 ? 0 : chance < 90 ? 10 : chance < 92 ? 30 : chance < 94 ? 50 : chance < 95 ? 90 : 100;
 }
 
 static enum stunway_type type_of(const struct behavior *b)

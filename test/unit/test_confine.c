@@ -20,7 +20,7 @@
 enum { FINE = 0, WRONG = 1, NOT_HERE = 2 };
 
 /* What a confined child makes of body: its exit status, or 128 and the signal that ended it. */
-static int confined(int (*body)(void))
+static int confined(enum confine_work work, int (*body)(void))
 {
 	const pid_t pid = fork();
 	int status, err;
@@ -28,21 +28,26 @@ static int confined(int (*body)(void))
 	assert_true(pid >= 0);
 	if (pid == 0) {
 		setrlimit(RLIMIT_CORE, &(struct rlimit){ 0, 0 });
-		if (confine_privileges() < 0)
+		if (confine_privileges(0) < 0)
 			_exit(WRONG);
-		err = confine_calls();
+		err = confine_calls(work);
 		_exit(err == -ENOTSUP ? NOT_HERE : err < 0 ? WRONG : body());
 	}
 	assert_int_equal(waitpid(pid, &status, 0), pid);
 	return WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status);
 }
 
-static void assert_confined(int (*body)(void), int want)
+static void assert_work(enum confine_work work, int (*body)(void), int want)
 {
-	const int got = confined(body);
+	const int got = confined(work, body);
 
 	if (got != NOT_HERE) /* no seccomp, or a build with sanitizers */
 		assert_int_equal(got, want);
+}
+
+static void assert_confined(int (*body)(void), int want)
+{
+	assert_work(CONFINE_SERVER, body, want);
 }
 
 static int unknown_calls(void)
@@ -89,6 +94,39 @@ static int looks_into_another(void)
 	return WRONG;
 }
 
+static void *nothing(void *unused)
+{
+	return unused;
+}
+
+static int what_a_gateway_does(void)
+{
+	static const int families[] = { AF_UNIX, AF_INET, AF_INET6, AF_NETLINK };
+	char path[] = "/tmp/test-confine-XXXXXX", renamed[sizeof(path) + 1];
+	pthread_t thread;
+	int fd;
+
+	for (size_t i = 0; i < sizeof(families) / sizeof(families[0]); i++)
+		if ((fd = socket(families[i], families[i] == AF_NETLINK ? SOCK_RAW : SOCK_DGRAM, 0)) < 0 || close(fd) < 0)
+			return WRONG;
+	if (pthread_create(&thread, NULL, nothing, NULL) != 0 || pthread_join(thread, NULL) != 0)
+		return WRONG;
+	fd = mkstemp(path);
+	snprintf(renamed, sizeof(renamed), "%s~", path);
+	if (fd < 0 || write(fd, "x", 1) != 1 || fsync(fd) < 0 || rename(path, renamed) < 0 || unlink(renamed) < 0)
+		return WRONG;
+	return FINE;
+}
+
+static int what_a_gateway_does_not(void)
+{
+	if (socket(AF_PACKET, SOCK_DGRAM, 0) >= 0 || errno != EPERM)
+		return WRONG;
+	if (fork() >= 0 || errno != ENOSYS)
+		return WRONG;
+	return syscall(SYS_mount, "a", "b", "c", 0, 0) == 0 ? WRONG : FINE;
+}
+
 static void unknown_calls_answer_enosys(void **state)
 {
 	(void)state;
@@ -114,6 +152,42 @@ static void what_an_intruder_begins_with_ends_the_process(void **state)
 	assert_confined(looks_into_another, 128 + SIGSYS);
 }
 
+static void a_gateway_opens_sockets_threads_and_its_state_file(void **state)
+{
+	(void)state;
+	assert_work(CONFINE_GATEWAY, what_a_gateway_does, FINE);
+}
+
+static void a_gateway_taps_no_packets_and_runs_nothing(void **state)
+{
+	(void)state;
+	assert_work(CONFINE_GATEWAY, what_a_gateway_does_not, 128 + SIGSYS);
+	assert_work(CONFINE_GATEWAY, runs_a_program, 128 + SIGSYS);
+}
+
+static int keeps_what_it_names(void)
+{
+	const uint64_t admin = CONFINE_CAP(12);
+
+	if (confine_user("nobody", 65534, 65534, admin) < 0 || confine_privileges(admin) < 0 || getuid() != 65534)
+		return WRONG;
+	return confine_capabilities() == admin ? FINE : WRONG;
+}
+
+static void a_user_keeps_the_capabilities_that_are_named(void **state)
+{
+	const pid_t pid = getuid() == 0 ? fork() : -1;
+	int status;
+
+	(void)state;
+	if (pid < 0)
+		return; /* who is not root has none to keep */
+	if (pid == 0)
+		_exit(keeps_what_it_names());
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_int_equal(status, 0);
+}
+
 static int go_on;
 
 static void *late_exec(void *unused)
@@ -136,9 +210,9 @@ static void threads_that_run_already_are_confined_too(void **state)
 	assert_true(pid >= 0);
 	if (pid == 0) {
 		setrlimit(RLIMIT_CORE, &(struct rlimit){ 0, 0 });
-		if (confine_privileges() < 0 || pthread_create(&thread, NULL, late_exec, NULL) != 0)
+		if (confine_privileges(0) < 0 || pthread_create(&thread, NULL, late_exec, NULL) != 0)
 			_exit(WRONG);
-		if (confine_calls() < 0)
+		if (confine_calls(CONFINE_SERVER) < 0)
 			_exit(NOT_HERE);
 		__atomic_store_n(&go_on, 1, __ATOMIC_RELEASE);
 		pthread_join(thread, NULL);
@@ -158,6 +232,9 @@ int main(void)
 		T(known_calls_are_refused_what_no_server_wants),
 		T(a_server_can_do_its_work),
 		T(what_an_intruder_begins_with_ends_the_process),
+		T(a_gateway_opens_sockets_threads_and_its_state_file),
+		T(a_gateway_taps_no_packets_and_runs_nothing),
+		T(a_user_keeps_the_capabilities_that_are_named),
 		T(threads_that_run_already_are_confined_too),
 	};
 

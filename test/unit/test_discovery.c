@@ -83,7 +83,7 @@ static void a_full_cone_is_known_after_two_round_trips(void **state)
 	assert_int_equal(w.v.type, STUNWAY_FULL_CONE);
 	assert_true(w.took_ms <= 2 * 50 + 1);
 	assert_int_equal(w.v.rtt_ms, 50);
-	assert_true(w.v.confidence > 0.999);
+	assert_true(w.v.confidence > 0.999 && w.v.confidence < 1);
 	assert_int_equal(w.v.notes, 0);
 	assert_int_equal(endpoint_ip32(&w.v.outer), 0xcb007101u);
 }
@@ -306,6 +306,49 @@ static void a_server_that_dies_meanwhile_is_no_filter(void **state)
 			}
 }
 
+/* The server refuses, until one refusal has arrived. */
+static bool relents(struct world *w, struct sim_packet *p)
+{
+	(void)p;
+	w->nat.code = 0;
+	return true;
+}
+
+static void a_refusal_that_passes_is_no_verdict(void **state)
+{
+	struct world w = world(EI, APD);
+
+	(void)state;
+	w.nat.code = 500;
+	w.fate = relents;
+	inquire(&w);
+	assert_int_equal(w.v.type, STUNWAY_PORT_RESTRICTED_CONE);
+	assert_int_equal(w.v.notes, 0);
+}
+
+/* Questions that stay in step lose always the same of them to the limit. */
+static void a_server_that_limits_its_answers_is_no_filter(void **state)
+{
+	static const enum stunway_behavior kinds[] = { EI, AD, APD };
+	unsigned right = 0;
+
+	(void)state;
+	for (uint32_t seed = 0; seed < 300; seed++)
+		for (int f = 0; f < 3; f++) {
+			struct world w = world(EI, kinds[f]);
+
+			sim_seed(seed);
+			w.sim.loss = 10;
+			w.nat.rate = 10;
+			w.nat.rtt_ms = 5;
+			inquire(&w);
+			if (w.v.filtering != STUNWAY_BEHAVIOR_UNKNOWN)
+				assert_int_equal(w.v.filtering, kinds[f]);
+			right += w.v.filtering == kinds[f];
+		}
+	assert_true(right >= 890);
+}
+
 /* A copy of the packet, altered, arrives before it. */
 static void hostile(struct world *w, const struct sim_packet *p, unsigned slot, const struct endpoint *from, const void *bytes, size_t len)
 {
@@ -496,6 +539,8 @@ int main(void)
 		T(a_line_that_changes_once_is_asked_anew),
 		T(a_line_that_never_stands_still_is_unknown),
 		T(a_server_that_dies_meanwhile_is_no_filter),
+		T(a_server_that_limits_its_answers_is_no_filter),
+		T(a_refusal_that_passes_is_no_verdict),
 		T(lies_change_nothing),
 		T(nobody_is_sent_to_knock_at_doors_of_our_own_lan),
 		T(an_alg_is_noticed_and_not_believed),
