@@ -815,7 +815,7 @@ static void plant_permanents(struct gateway *g, const struct state *stored, cons
 static size_t plant_stored(struct gateway *g, const struct state *s, bool same_boot)
 {
 	const uint64_t now_ms = clock_ms();
-	size_t lost = 0;
+	size_t lost = 0, forbidden = 0;
 
 	for (size_t i = 0; i < s->count; i++) {
 		struct state_mapping m = s->mappings[i];
@@ -824,6 +824,10 @@ static size_t plant_stored(struct gateway *g, const struct state *s, bool same_b
 
 		if (m.origin == ORIGIN_CONFIG || (same_boot && m.expires_ms <= now_ms))
 			continue;
+		if (!access_next(&g->config->access, m.key.client_ip, m.key.internal_port, m.relay_port, m.relay_port)) {
+			forbidden++;
+			continue;
+		}
 		m.expires_ms = same_boot && m.expires_ms < full_ms ? m.expires_ms : full_ms;
 		err = plant(g, &m, false);
 		if (err == -EEXIST && !leases_find(g->leases, &m.key)) { /* its relay port is a permanent mapping's now */
@@ -834,7 +838,9 @@ static size_t plant_stored(struct gateway *g, const struct state *s, bool same_b
 		}
 		lost += err < 0;
 	}
-	return lost;
+	if (forbidden)
+		log_warn("mappings left out because --access allows them no longer count=%zu", forbidden);
+	return lost + forbidden;
 }
 
 /* Everything is in the table before anything else happens, so that no file is written without it. */

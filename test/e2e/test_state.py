@@ -253,6 +253,17 @@ class Restarts(unittest.TestCase):
         self.assertIn("10.9.9.9", line)
         self.assertLess(eventually(lambda: pmp.address(1)).epoch, epoch)
 
+    def test_forbidden_meanwhile(self):
+        """A stored mapping that --access allows no longer does not come back"""
+        gateway = self.start()
+        pmp = Pmp(self.home)
+        for port in [7015, 7016]:
+            pmp.map(UDP, port)
+        gateway.stop()
+        gateway = self.start("--access", f"deny 0-65535 {LAN1}/32 7015")
+        gateway.wait_line("--access allows them no longer count=1")
+        self.assertEqual(list(listed(gateway)), [("UDP", 7016)])
+
     def test_relay_port_taken(self):
         """A restored mapping whose relay port somebody took gets another, and clients hear by the epoch"""
         gateway = self.start()
