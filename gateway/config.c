@@ -111,6 +111,34 @@ static int firewall_read(void *config, const char *value, const char **why)
 	return 0;
 }
 
+static int state_read(void *config, const char *value, const char **why)
+{
+	struct config *c = config;
+
+	*why = "a file's path, or none";
+	if (!value[0] || value[strlen(value) - 1] == '/')
+		return -EINVAL;
+	c->state = strcmp(value, "none") == 0 ? NULL : value;
+	return 0;
+}
+
+static void *permanent_begin(void *config, const char *name, char why[OPTION_WHY_MAX])
+{
+	struct config *c = config;
+
+	return permanent_add(c->permanents, &c->permanent_count, name, why);
+}
+
+static int permanent_end(void *config, const void *element, char why[OPTION_WHY_MAX])
+{
+	const struct config *c = config;
+
+	return permanent_check(c->permanents, element, why);
+}
+
+static const struct option_group permanents = { .kind = "mapping", .help = "A section of the file for each permanent mapping",
+	.rows = permanent_rows, .begin = permanent_begin, .end = permanent_end };
+
 static int log_level_read(void *config, const char *value, const char **why)
 {
 	struct config *c = config;
@@ -168,6 +196,10 @@ static const struct option_row rows[] = {
 			"External ports are relay ports: what a carrier's NAT makes of them is its choice" },
 	{ .name = "firewall", .kind = OPTION_READ, .read = firewall_read, .fallback = "nftables", .argument = "nftables|none",
 		.help = "Who lets strangers through" },
+	{ .name = "state", .kind = OPTION_READ, .read = state_read, .fallback = "/var/lib/stunway/gateway.json", .argument = "FILE|none",
+		.help = "Where mappings outlast a restart" },
+	{ .name = "state-lazy", .kind = OPTION_U32, .offset = AT(state_lazy_s), .min = 1, .max = 3600, .fallback = "60",
+		.argument = "SECONDS", .help = "How long a renewal may wait to be written" },
 	{ .name = "log-level", .kind = OPTION_READ, .read = log_level_read, .fallback = "info", .argument = "error|warn|info|debug",
 		.help = "How much is logged" },
 	{ .name = "log-target", .kind = OPTION_READ, .read = log_target_read, .fallback = "stderr", .argument = "stderr|syslog",
@@ -181,6 +213,7 @@ const struct options config_options = {
 	.about = "Answers NAT-PMP on the LAN with ports that strangers can reach through the carrier's NAT.\n",
 	.rows = rows,
 	.section = "gateway",
+	.group = &permanents,
 	.file = "/etc/stunway/gateway.conf",
 	.values = offsetof(struct config, values),
 };

@@ -4,6 +4,7 @@
 #define GATEWAY_CONFIG_H
 
 #include "gateway/firewall.h"
+#include "gateway/permanent.h"
 #include "gateway/servers.h"
 #include "lib/access.h"
 #include "sys/options.h"
@@ -25,6 +26,10 @@ struct config {
 	uint32_t max_mappings, max_mappings_per_client;
 	struct access access;
 	const struct firewall_backend *firewall;
+	const char *state; /* NULL: none is kept */
+	uint32_t state_lazy_s;
+	struct permanent permanents[PERMANENTS_MAX];
+	size_t permanent_count;
 	uint32_t log_level, log_target; /* enum log_level, enum log_target */
 	char *values;			/* the file's, borrowed above */
 };

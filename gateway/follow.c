@@ -245,6 +245,12 @@ const struct netif *follow_wan(const struct follow *f)
 	return &f->wan;
 }
 
+size_t follow_lans(const struct follow *f, const struct netif **lans)
+{
+	*lans = f->lans;
+	return f->lan_count < f->config->lan_count ? 0 : f->lan_count;
+}
+
 int follow_serve(struct follow *f, struct natpmp_server *server)
 {
 	f->server = server;

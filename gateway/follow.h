@@ -28,6 +28,11 @@ int follow_open(struct follow **out, uv_loop_t *loop, const struct config *confi
  * Borrowed until the loop runs.
  */
 const struct netif *follow_wan(const struct follow *f);
+/*
+ * The LANs, borrowed until the loop runs. 0 while one that --lan names is missing: who belongs to them
+ * cannot be said then.
+ */
+size_t follow_lans(const struct follow *f, const struct netif **lans);
 /* Serves the LANs there are. Negative errno, said in the log, when one that is there cannot be served. */
 int follow_serve(struct follow *f, struct natpmp_server *server);
 /* Changes are told from now on. */

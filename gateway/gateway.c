@@ -5,10 +5,13 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "gateway/keeper.h"
 #include "gateway/pace.h"
 #include "gateway/punch.h"
 #include "gateway/rules.h"
+#include "gateway/statefile.h"
 #include "sys/clock.h"
+#include "sys/holder.h"
 #include "sys/log.h"
 
 #define SWEEP_MS	 1000
@@ -21,6 +24,20 @@
 #define WISH_MIN	 1024 /* lower ports are the router's own affair */
 #define SLEPT_MS	 2000 /* asleep for longer than this, the machine missed something */
 #define RECHECK_MS	 5000 /* a lossy line is suspect all the time: its holes are not all asked at each turn */
+
+#define DELETIONS_MAX	 64   /* answers to deletions that wait for the disk */
+#define PUNCH_EACH_MS	 10   /* between two holes punched at start */
+#define RESTORE_AGAIN_MS 5000 /* until another look at the holes that could not be */
+#define PATIENCE_MS	 2000 /* a restored mapping's outer port is told unproven when nobody proves it for so long */
+
+/* An answer that waits until what it says is on disk. */
+struct deletion {
+	struct lease_key key;
+	uint64_t promise;
+	enum natpmp_result result;
+	struct gateway_asker asker;
+	struct natpmp_request request;
+};
 
 struct gateway {
 	uv_loop_t *loop;
@@ -35,9 +52,15 @@ struct gateway {
 	struct leases *leases;
 	struct servers *servers;
 	struct line *lines[2]; /* UDP, TCP */
-	uv_timer_t sweep, reaching;
+	struct keeper *keeper;
+	struct deletion deletions[DELETIONS_MAX];
+	size_t deletion_count;
+	struct lease *unpunched;	   /* restored: where the walk is that punches */
+	bool skipped;			   /* some holes could not be punched */
+	uv_timer_t sweep, reaching, restore;
 	uint32_t public_ip; /* host order, 0: not known yet */
-	uint64_t epoch_ms;  /* when the table of mappings began */
+	uint64_t epoch_ms;  /* when the table of mappings began … */
+	uint32_t epoch_ip;  /* … and the public address it is of */
 	uint64_t fault_ms;  /* since when the public address is unknown */
 	uint64_t addressless_ms, addressless_last_ms; /* since when WAN has no address, and when that was last seen */
 	uint64_t slept_ms;  /* clock_slept_ms when it was looked at last */
@@ -55,6 +78,13 @@ struct mapping {
 	struct rule rule;
 	struct pace_item turn; /* enum errand */
 	bool astray;	       /* its port could not follow the line */
+	enum origin origin;
+	bool fixed;	     /* its relay port is none of ours to choose */
+	char *description;   /* NULL: none */
+	uint32_t lifetime_s; /* what was asked */
+	struct endpoint outer; /* the last known; after a start not yet proven */
+	bool told;	     /* somebody relies on outer */
+	uint64_t promise;    /* to be kept before anybody is told */
 	bool waiting;
 	uint64_t waiting_since_ms;
 	struct gateway_asker asker;
@@ -76,7 +106,9 @@ static struct line *line_of(const struct gateway *g, enum lease_protocol protoco
 
 static const struct hole *hole_of(const struct mapping *m)
 {
-	return punch_hole(m->punch);
+	static const struct hole none = { .state = HOLE_PUNCHING };
+
+	return m->punch ? punch_hole(m->punch) : &none;
 }
 
 /* A mapping's own words in the log. */
@@ -86,7 +118,7 @@ static const char *mapping_text(const struct mapping *m, char *buf, size_t max)
 	char inner[ENDPOINT_TEXT_MAX], outer[ENDPOINT_TEXT_MAX];
 
 	snprintf(buf, max, "protocol=%s client=%s relay=%u outer=%s", protocol_name(m->lease->key.protocol),
-		endpoint_text(&client, inner), m->lease->relay_port, endpoint_text(&hole_of(m)->outer, outer));
+		endpoint_text(&client, inner), m->lease->relay_port, endpoint_text(&m->outer, outer));
 	return buf;
 }
 
@@ -105,6 +137,19 @@ static void say(struct mapping *m, enum log_level level, const char *event, cons
 		log_line(level, "%s: %s%s%s", event, mapping_text(m, text, sizeof(text)), detail, log_more(more, skipped));
 }
 
+static void forget(struct mapping *m)
+{
+	struct gateway *g = m->gateway;
+
+	if (g->unpunched == m->lease)
+		g->unpunched = leases_next(g->leases, m->lease);
+	pace_drop(g->pace, &m->turn);
+	punch_close(m->punch);
+	leases_remove(g->leases, m->lease);
+	free(m->description);
+	free(m);
+}
+
 /* The caller ends as many as it must, then says rules_scrub. */
 static void end(struct mapping *m, const char *why)
 {
@@ -112,10 +157,8 @@ static void end(struct mapping *m, const char *why)
 
 	rules_remove(g->rules, &m->rule);
 	say(m, LOG_LEVEL_INFO, why, "");
-	pace_drop(g->pace, &m->turn);
-	punch_close(m->punch);
-	leases_remove(g->leases, m->lease);
-	free(m);
+	keeper_note(g->keeper);
+	forget(m);
 }
 
 /* Never more than asked, and short: the lease is the only way to make a client ask again. */
@@ -124,11 +167,14 @@ static uint32_t told_lifetime_s(const struct gateway *g, const struct natpmp_req
 	return request->lifetime_s < g->config->lease_s ? request->lifetime_s : g->config->lease_s;
 }
 
-static uint64_t expiry_ms(const struct gateway *g, const struct natpmp_request *request)
+static uint32_t hold_s(const struct gateway *g, uint32_t lifetime_s)
 {
-	const uint32_t hold_s = request->lifetime_s < g->config->hold_max_s ? request->lifetime_s : g->config->hold_max_s;
+	return lifetime_s < g->config->hold_max_s ? lifetime_s : g->config->hold_max_s;
+}
 
-	return clock_ms() + (uint64_t)hold_s * 1000;
+static uint64_t expiry_ms(const struct gateway *g, uint32_t lifetime_s)
+{
+	return clock_ms() + (uint64_t)hold_s(g, lifetime_s) * 1000;
 }
 
 /* A hole that was open once keeps its promise while it is being mended. */
@@ -139,7 +185,7 @@ static bool promised(const struct mapping *m)
 
 static struct gateway_answer granted(const struct mapping *m, const struct natpmp_request *request)
 {
-	return (struct gateway_answer){ NATPMP_SUCCESS, hole_of(m)->outer.port, told_lifetime_s(m->gateway, request) };
+	return (struct gateway_answer){ NATPMP_SUCCESS, m->outer.port, told_lifetime_s(m->gateway, request) };
 }
 
 static void answer_waiting(struct mapping *m, const struct gateway_answer *answer)
@@ -151,16 +197,40 @@ static void answer_waiting(struct mapping *m, const struct gateway_answer *answe
 	m->waiting = false;
 }
 
-/* Answers who waits, when the hole is open, the verdict is there and the firewall agrees. */
+/*
+ * What was told before a restart is true until somebody shows that it is not; but while
+ * there is hope for that, nobody is told again.
+ */
+static bool settled(const struct mapping *m)
+{
+	const enum line_verdict verdict = line_verdict(line_of(m->gateway, m->lease->key.protocol));
+
+	if (promised(m))
+		return verdict == LINE_SUITED || m->told;
+	return m->told && verdict != LINE_UNSUITED && m->waiting && clock_ms() - m->waiting_since_ms >= PATIENCE_MS;
+}
+
+/* Answers who waits, when the hole is open, the verdict is there, the firewall agrees and the disk has it. */
 static void settle(struct mapping *m)
 {
 	struct gateway *g = m->gateway;
 	struct gateway_answer answer;
 
-	if (!promised(m) || line_verdict(line_of(g, m->lease->key.protocol)) != LINE_SUITED || !rules_add(g->rules, &m->rule))
+	if (!settled(m) || !rules_add(g->rules, &m->rule) || !keeper_kept(g->keeper, m->promise))
 		return;
 	answer = granted(m, &m->request);
+	m->told |= m->waiting;
 	answer_waiting(m, &answer);
+}
+
+/* False when the outer endpoint is what it was. */
+static bool learn_outer(struct mapping *m)
+{
+	if (endpoint_equal(&m->outer, &hole_of(m)->outer))
+		return false;
+	m->outer = hole_of(m)->outer;
+	keeper_note(m->gateway->keeper);
+	return true;
 }
 
 static void reach_due(uv_timer_t *timer)
@@ -189,15 +259,20 @@ static void hole_event(void *owner, enum hole_action event, bool disagree)
 	struct mapping *m = owner;
 	struct gateway *g = m->gateway;
 	char text[160];
+	bool news;
 
 	switch (event) {
 	case HOLE_OPENED:
+		news = learn_outer(m) && m->told;
 		snprintf(text, sizeof(text), " rtt=%u ms", hole_of(m)->rtt_ms);
 		say(m, LOG_LEVEL_INFO, "hole open", text);
 		settle(m);
 		reach(m);
+		if (news)
+			g->callbacks->announce(g->owner);
 		break;
 	case HOLE_CHANGED:
+		learn_outer(m);
 		say(m, LOG_LEVEL_INFO, "hole changed", "");
 		settle(m);
 		reach(m);
@@ -213,6 +288,14 @@ static void hole_event(void *owner, enum hole_action event, bool disagree)
 	case HOLE_SEND:
 		break;
 	}
+}
+
+static struct punch_config punch_config_of(struct mapping *m, enum lease_protocol protocol, uint16_t relay_port)
+{
+	struct gateway *g = m->gateway;
+
+	return (struct punch_config){ .loop = g->loop, .servers = g->servers, .protocol = protocol,
+		.local = endpoint_ipv4(g->wan.ip, relay_port), .keepalive_ms = g->config->keepalive_s * 1000, .event = hole_event, .owner = m };
 }
 
 /* From a port on, and from the range's begin again, the first relay port that --access lets a client have; 0: none. */
@@ -241,9 +324,7 @@ static int punch_relay(struct gateway *g, struct mapping *m, const struct lease_
 	const uint16_t low = g->config->relay_low, high = g->config->relay_high;
 	const uint32_t range = (uint32_t)(high - low) + 1;
 	uint16_t port = permitted_relay(g, key, leases_preferred_relay(key, low, high));
-	struct punch_config c = { .loop = g->loop, .servers = g->servers, .protocol = key->protocol,
-		.keepalive_ms = g->config->keepalive_s * 1000, .event = hole_event, .owner = m,
-		.direct = line_is_direct(line_of(g, key->protocol)) };
+	struct punch_config c = punch_config_of(m, key->protocol, port);
 	int err = port ? -EADDRINUSE : -EACCES;
 
 	c.local = endpoint_ipv4(g->wan.ip, wish);
@@ -272,10 +353,11 @@ static int begin(struct gateway *g, const struct lease_key *key, const struct na
 	m = calloc(1, sizeof(*m));
 	if (!m)
 		return -ENOMEM;
-	*m = (struct mapping){ .gateway = g, .waiting = true, .waiting_since_ms = clock_ms(), .asker = *asker, .request = *request };
+	*m = (struct mapping){ .gateway = g, .lifetime_s = hold_s(g, request->lifetime_s), .waiting = true,
+		.waiting_since_ms = clock_ms(), .asker = *asker, .request = *request };
 	err = punch_relay(g, m, key, request->suggested_port, &m->punch);
 	if (err == 0) {
-		err = leases_add(g->leases, key, punch_port(m->punch), expiry_ms(g, request), &m->lease);
+		err = leases_add(g->leases, key, punch_port(m->punch), expiry_ms(g, m->lifetime_s), &m->lease);
 		if (err < 0)
 			punch_close(m->punch);
 	}
@@ -284,6 +366,7 @@ static int begin(struct gateway *g, const struct lease_key *key, const struct na
 		return err;
 	}
 	m->lease->owner = m;
+	m->promise = keeper_promise(g->keeper);
 	m->rule.mapping = (struct firewall_mapping){ .protocol = key->protocol, .relay_port = m->lease->relay_port,
 		.client_ip = key->client_ip, .internal_port = key->internal_port };
 	reach(m);
@@ -299,17 +382,78 @@ static bool key_matches(const struct lease *l, const struct lease_key *key)
 		(key->internal_port == 0 || l->key.internal_port == key->internal_port);
 }
 
-/* One mapping, or with port 0 all of the client and protocol. Deleting what is not there succeeds, section 3.4. */
-static void delete_matching(struct gateway *g, const struct lease_key *key)
+/*
+ * One mapping, or with port 0 all of the client and protocol. Deleting what is not there succeeds;
+ * what the configuration made is not the client's to delete (section 3.4).
+ */
+static enum natpmp_result delete_matching(struct gateway *g, const struct lease_key *key)
 {
+	enum natpmp_result result = NATPMP_SUCCESS;
 	struct lease *next;
 
 	for (struct lease *l = leases_next(g->leases, NULL); l; l = next) {
+		struct mapping *m = l->owner;
+
 		next = leases_next(g->leases, l);
-		if (key_matches(l, key))
-			end(l->owner, "mapping deleted");
+		if (!key_matches(l, key))
+			continue;
+		if (m->origin == ORIGIN_CONFIG) {
+			result = NATPMP_REFUSED;
+		} else {
+			end(m, "mapping deleted");
+			keeper_promise(g->keeper);
+		}
 	}
 	rules_scrub(g->rules);
+	return result;
+}
+
+static bool same_key(const struct lease_key *a, const struct lease_key *b)
+{
+	return a->protocol == b->protocol && a->client_ip == b->client_ip && a->internal_port == b->internal_port;
+}
+
+/* Deletes, and answers when the disk has forgotten it, too. With too many waiting it is the retransmission that is answered. */
+static int delete(struct gateway *g, const struct lease_key *key, const struct natpmp_request *request,
+	const struct gateway_asker *asker, struct gateway_answer *answer)
+{
+	const enum natpmp_result result = delete_matching(g, key);
+	const uint64_t promise = keeper_last(g->keeper);
+	size_t i = 0;
+
+	*answer = (struct gateway_answer){ .result = result }; /* port and lifetime 0 */
+	if (keeper_kept(g->keeper, promise))
+		return 1;
+	while (i < g->deletion_count && !same_key(&g->deletions[i].key, key))
+		i++;
+	if (i == DELETIONS_MAX)
+		return 0;
+	g->deletion_count += i == g->deletion_count;
+	g->deletions[i] = (struct deletion){ *key, promise, result, *asker, *request };
+	return 0;
+}
+
+/* The disk has what was promised, or fails: those who waited for it hear. */
+static void saved(void *owner)
+{
+	struct gateway *g = owner;
+	struct lease *next;
+
+	for (size_t i = g->deletion_count; i-- > 0;) {
+		const struct deletion d = g->deletions[i];
+
+		if (!keeper_kept(g->keeper, d.promise))
+			continue;
+		g->deletions[i] = g->deletions[--g->deletion_count];
+		g->callbacks->answer(g->owner, &d.asker, &d.request, &(struct gateway_answer){ .result = d.result });
+	}
+	for (struct lease *l = leases_next(g->leases, NULL); l; l = next) {
+		struct mapping *m = l->owner;
+
+		next = leases_next(g->leases, l);
+		if (m->waiting)
+			settle(m);
+	}
 }
 
 static int refuse(struct gateway_answer *answer, enum natpmp_result result)
@@ -318,11 +462,21 @@ static int refuse(struct gateway_answer *answer, enum natpmp_result result)
 	return 1;
 }
 
+static void repunch(struct mapping *m);
+static void restore_some(uv_timer_t *timer);
+
 static int renew(struct mapping *m, const struct natpmp_request *request, const struct gateway_asker *asker,
 	struct gateway_answer *answer)
 {
-	m->lease->expires_ms = expiry_ms(m->gateway, request);
-	if (promised(m) && rules_confirm(m->gateway->rules, &m->rule)) {
+	struct gateway *g = m->gateway;
+
+	if (m->origin != ORIGIN_CONFIG) {
+		m->lifetime_s = hold_s(g, request->lifetime_s);
+		m->lease->expires_ms = expiry_ms(g, m->lifetime_s);
+		keeper_note(g->keeper);
+	}
+	if (promised(m) && keeper_kept(g->keeper, m->promise) && rules_confirm(g->rules, &m->rule)) {
+		m->told = true;
 		*answer = granted(m, request);
 		return 1;
 	}
@@ -331,6 +485,8 @@ static int renew(struct mapping *m, const struct natpmp_request *request, const 
 	m->waiting = true;
 	m->asker = *asker;
 	m->request = *request;
+	if (!m->punch)
+		repunch(m); /* now rather than in its turn */
 	settle(m); /* the firewall may have refused before, or lost it */
 	return 0;
 }
@@ -379,10 +535,8 @@ int gateway_map(struct gateway *g, uint32_t client_ip, const struct natpmp_reque
 	struct lease *l;
 	int err;
 
-	if (request->lifetime_s == 0) {
-		delete_matching(g, &key);
-		return refuse(answer, NATPMP_SUCCESS); /* port and lifetime 0 */
-	}
+	if (request->lifetime_s == 0)
+		return delete(g, &key, request, asker, answer);
 	if (key.internal_port == 0)
 		return refuse(answer, NATPMP_REFUSED); /* only a deletion may name no port */
 	l = leases_find(g->leases, &key);
@@ -437,6 +591,8 @@ static void line_here(struct gateway *g)
 			log_error("cannot watch the line from its address error=\"%s\"", strerror(-err));
 	}
 	send_all(g, MOVE);
+	g->unpunched = leases_next(g->leases, NULL);
+	uv_timer_start(&g->restore, restore_some, 0, 0);
 	servers_retry(g->servers);
 }
 
@@ -469,12 +625,14 @@ static void sweep(uv_timer_t *timer)
 			pace_add(g->pace, &m->turn, MOVE);
 		if (now_ms >= l->expires_ms) {
 			end(m, "mapping expired");
-		} else if (m->waiting && fault_lasts(g, m->waiting_since_ms)) {
+			continue;
+		}
+		if (m->waiting)
+			settle(m); /* patience may be over, the firewall complete again */
+		if (m->waiting && fault_lasts(g, m->waiting_since_ms)) {
 			answer_waiting(m, &(struct gateway_answer){ .result = NATPMP_NETWORK_FAILURE });
-			if (!promised(m))
+			if (!promised(m) && !m->told && m->origin != ORIGIN_CONFIG)
 				end(m, "mapping given up");
-		} else if (m->waiting) {
-			settle(m); /* the firewall may be complete again */
 		}
 	}
 	rules_scrub(g->rules);
@@ -526,13 +684,22 @@ static void mapping_s_turn(void *owner, struct pace_item *item, unsigned errand)
 	}
 }
 
+static void begin_epoch(struct gateway *g)
+{
+	g->epoch_ms = clock_ms();
+	keeper_promise(g->keeper);
+}
+
 /* A new public address: no hole of the old one lives on, and clients must renew (section 3.6). */
 static void moved(struct gateway *g, uint32_t ip)
 {
 	const bool first = g->public_ip == 0;
 
 	g->public_ip = ip;
-	g->epoch_ms = clock_ms();
+	if (ip != g->epoch_ip) {
+		g->epoch_ip = ip;
+		begin_epoch(g);
+	}
 	if (!first)
 		send_all(g, RENEW);
 	g->callbacks->announce(g->owner);
@@ -570,7 +737,8 @@ static void verdict_came(struct gateway *g, enum lease_protocol protocol)
 			continue;
 		}
 		answer_waiting(m, &(struct gateway_answer){ .result = NATPMP_REFUSED });
-		end(m, "mapping refused, the carrier's NAT is not suited");
+		if (m->origin != ORIGIN_CONFIG)
+			end(m, "mapping refused, the carrier's NAT is not suited");
 	}
 	rules_scrub(g->rules);
 }
@@ -626,16 +794,269 @@ static int open_servers(struct gateway *g)
 	return servers_open(&g->servers, g->loop, chosen, count, servers_changed, g);
 }
 
-static int open_parts(struct gateway *g)
+/* A mapping as the file is to have it: good until the next file at least, whatever clients renew before. */
+static void write_down(const struct mapping *m, uint64_t until_ms, struct state_mapping *out)
+{
+	const struct gateway *g = m->gateway;
+	const uint32_t lease_s = m->lifetime_s < g->config->lease_s ? m->lifetime_s : g->config->lease_s;
+	const uint64_t least_ms = until_ms ? until_ms + (uint64_t)lease_s * 1000 : 0;
+
+	*out = (struct state_mapping){ .key = m->lease->key, .relay_port = m->lease->relay_port, .origin = m->origin,
+		.lifetime_s = m->lifetime_s, .outer = m->outer,
+		.expires_ms = m->lease->expires_ms > least_ms ? m->lease->expires_ms : least_ms };
+	snprintf(out->description, sizeof(out->description), "%s", m->description ? m->description : "");
+}
+
+static int snapshot(void *owner, struct state *out, uint64_t until_ms)
+{
+	const struct gateway *g = owner;
+	struct state s = { .epoch_ms = g->epoch_ms, .public_ip = g->epoch_ip };
+
+	s.mappings = malloc((leases_count(g->leases) + 1) * sizeof(*s.mappings));
+	if (!s.mappings)
+		return -ENOMEM;
+	for (struct lease *l = leases_next(g->leases, NULL); l; l = leases_next(g->leases, l))
+		write_down(l->owner, until_ms, &s.mappings[s.count++]);
+	*out = s;
+	return 0;
+}
+
+/* A mapping that nobody asks for just now: from the file, or the configuration's. */
+static int plant(struct gateway *g, const struct state_mapping *s, bool fixed)
+{
+	struct mapping *m = calloc(1, sizeof(*m));
+	int err;
+
+	if (!m)
+		return -ENOMEM;
+	*m = (struct mapping){ .gateway = g, .origin = s->origin, .fixed = fixed, .lifetime_s = s->lifetime_s, .outer = s->outer,
+		.told = s->outer.port != 0, .description = s->description[0] ? strdup(s->description) : NULL,
+		.rule.mapping = { s->key.protocol, s->relay_port, s->key.client_ip, s->key.internal_port } };
+	err = leases_add(g->leases, &s->key, s->relay_port, s->expires_ms, &m->lease);
+	if (err < 0) {
+		free(m->description);
+		free(m);
+		return err;
+	}
+	m->lease->owner = m;
+	return 0;
+}
+
+/* A relay port that no lease has, beginning at the preferred one; 0 when there is none. */
+static uint16_t free_relay(const struct gateway *g, const struct lease_key *key)
+{
+	const uint16_t low = g->config->relay_low, high = g->config->relay_high;
+	uint16_t port = leases_preferred_relay(key, low, high);
+
+	for (uint32_t i = 0; i <= (uint32_t)(high - low); i++, port = port == high ? low : (uint16_t)(port + 1))
+		if (!leases_find_relay(g->leases, key->protocol, port))
+			return port;
+	return 0;
+}
+
+static const struct state_mapping *find_stored(const struct state *s, const struct lease_key *key)
+{
+	for (size_t i = 0; i < s->count; i++)
+		if (same_key(&s->mappings[i].key, key))
+			return &s->mappings[i];
+	return NULL;
+}
+
+/* What the file says of a permanent mapping is which relay port it had, and where that led. */
+static void plant_permanent(struct gateway *g, const struct permanent *p, const struct state *stored)
+{
+	struct state_mapping m = { .key = { (enum lease_protocol)p->protocol, p->on_wan ? g->wan.ip : p->internal_ip, (uint16_t)p->internal_port },
+		.origin = ORIGIN_CONFIG, .expires_ms = LEASES_FOREVER, .relay_port = (uint16_t)p->relay_port };
+	const struct state_mapping *was = find_stored(stored, &m.key);
+	int err = -EEXIST;
+
+	snprintf(m.description, sizeof(m.description), "%s", p->name);
+	if (was && (!p->relay_port || p->relay_port == was->relay_port)) {
+		m.outer = was->outer;
+		m.relay_port = was->relay_port;
+	}
+	if (m.relay_port)
+		err = plant(g, &m, p->relay_port != 0);
+	if (err == -EEXIST && !p->relay_port) {
+		m.relay_port = free_relay(g, &m.key);
+		m.outer = (struct endpoint){ 0 };
+		err = m.relay_port ? plant(g, &m, false) : -EADDRINUSE;
+	}
+	if (err < 0)
+		log_error("no permanent mapping %s reason=\"%s\"", p->name, err == -EEXIST ? "its host and port are another's" : why_no_mapping(err));
+}
+
+static bool is_served(const struct gateway *g, const struct state_limits *limits, uint32_t ip)
+{
+	bool served = netif_owns(&g->wan, ip);
+
+	for (size_t i = 0; i < limits->lan_count; i++)
+		served |= netif_is_neighbour(&limits->lans[i], ip);
+	return served;
+}
+
+/* Those that have no choice of relay port come first. */
+static void plant_permanents(struct gateway *g, const struct state *stored, const struct state_limits *limits)
+{
+	for (size_t i = 0; i < g->config->permanent_count; i++) {
+		const struct permanent *p = &g->config->permanents[i];
+		const struct endpoint host = endpoint_ipv4(p->internal_ip, (uint16_t)p->internal_port);
+		char text[ENDPOINT_TEXT_MAX];
+
+		if (!p->on_wan && !is_served(g, limits, p->internal_ip))
+			log_warn("permanent mapping %s: internal_ip=%s is on no LAN that is served", p->name, endpoint_ip_text(&host, text));
+	}
+	for (int fixed = 1; fixed >= 0; fixed--)
+		for (size_t i = 0; i < g->config->permanent_count; i++)
+			if ((g->config->permanents[i].relay_port != 0) == fixed)
+				plant_permanent(g, &g->config->permanents[i], stored);
+}
+
+/* What clients were granted. Returns how many could not be as they were. */
+static size_t plant_stored(struct gateway *g, const struct state *s, bool same_boot)
+{
+	const uint64_t now_ms = clock_ms();
+	size_t lost = 0, forbidden = 0;
+
+	for (size_t i = 0; i < s->count; i++) {
+		struct state_mapping m = s->mappings[i];
+		const uint64_t full_ms = expiry_ms(g, m.lifetime_s);
+		int err;
+
+		if (m.origin == ORIGIN_CONFIG || (same_boot && m.expires_ms <= now_ms))
+			continue;
+		if (!access_next(&g->config->access, m.key.client_ip, m.key.internal_port, m.relay_port, m.relay_port)) {
+			forbidden++;
+			continue;
+		}
+		m.expires_ms = same_boot && m.expires_ms < full_ms ? m.expires_ms : full_ms;
+		err = plant(g, &m, false);
+		if (err == -EEXIST && !leases_find(g->leases, &m.key)) { /* its relay port is a permanent mapping's now */
+			m.relay_port = free_relay(g, &m.key);
+			m.outer = (struct endpoint){ 0 };
+			if (m.relay_port)
+				plant(g, &m, false);
+		}
+		lost += err < 0;
+	}
+	if (forbidden)
+		log_warn("mappings left out because --access allows them no longer count=%zu", forbidden);
+	return lost + forbidden;
+}
+
+/* Everything is in the table before anything else happens, so that no file is written without it. */
+static void restore(struct gateway *g, const struct state_limits *limits)
+{
+	struct state s = { 0 };
+	char boot_id[STATE_BOOT_ID];
+	bool whole = false, same_boot;
+	size_t lost;
+
+	if (g->config->state)
+		statefile_read(g->config->state, limits, &s, &whole);
+	state_boot_id(boot_id);
+	same_boot = boot_id[0] && strcmp(boot_id, s.boot_id) == 0;
+	plant_permanents(g, &s, limits);
+	lost = plant_stored(g, &s, same_boot);
+	if (same_boot && whole && lost == 0 && s.epoch_ms <= clock_ms()) {
+		g->epoch_ms = s.epoch_ms;
+		g->epoch_ip = s.public_ip;
+	}
+	if (leases_count(g->leases))
+		log_info("mappings restored=%zu permanent=%zu boot=%s", leases_count(g->leases), g->config->permanent_count,
+			same_boot ? "same" : "another");
+	state_clear(&s);
+	/* Where the carrier still has the old holes, strangers get in again. */
+	for (struct lease *l = leases_next(g->leases, NULL); l; l = leases_next(g->leases, l))
+		rules_want(g->rules, &((struct mapping *)l->owner)->rule);
+	g->unpunched = leases_next(g->leases, NULL);
+}
+
+/* Somebody else has its relay port now. Whoever was told of the old outer port has to hear. */
+static int relocate(struct mapping *m)
+{
+	struct gateway *g = m->gateway;
+	int err = punch_relay(g, m, &m->lease->key, 0, &m->punch);
+
+	if (err < 0)
+		return err;
+	rules_remove(g->rules, &m->rule);
+	leases_move(g->leases, m->lease, punch_port(m->punch));
+	m->rule.mapping.relay_port = m->lease->relay_port;
+	m->outer = (struct endpoint){ 0 };
+	rules_add(g->rules, &m->rule);
+	begin_epoch(g);
+	m->promise = keeper_last(g->keeper);
+	return 0;
+}
+
+/* The hole of a restored mapping. What cannot be just now is tried again later. */
+static void repunch(struct mapping *m)
+{
+	struct gateway *g = m->gateway;
+	const struct punch_config c = punch_config_of(m, m->lease->key.protocol, m->lease->relay_port);
+	int err = g->wan.ip ? punch_open(&m->punch, &c) : -EADDRNOTAVAIL;
+	char holder[HOLDER_MAX], more[LOG_MORE_MAX];
+	uint64_t skipped;
+
+	if (err == -EADDRINUSE && !m->fixed)
+		err = relocate(m);
+	if (err == 0)
+		return;
+	g->skipped = true;
+	if (!uv_is_active((uv_handle_t *)&g->restore))
+		uv_timer_start(&g->restore, restore_some, RESTORE_AGAIN_MS, 0);
+	if (!log_allowed_burst(&g->refusal_log, REFUSAL_LOG_MS, REFUSAL_LOG_BURST, clock_ms(), &skipped))
+		return;
+	if (err == -EADDRINUSE)
+		log_error("relay port %u of mapping %s is held by %s: stop it, or take another relay_port%s", m->lease->relay_port,
+			m->description ? m->description : "", holder_name(holder, m->lease->key.protocol == LEASE_TCP ? SOCK_STREAM : SOCK_DGRAM,
+			&c.local), log_more(more, skipped));
+	else
+		log_warn("no hole yet at relay port %u reason=\"%s\"%s", m->lease->relay_port, why_no_mapping(err), log_more(more, skipped));
+}
+
+static struct mapping *take(struct gateway *g, struct lease **walk)
+{
+	struct mapping *m = (*walk)->owner;
+
+	*walk = leases_next(g->leases, *walk);
+	return m;
+}
+
+/* Hole by hole. */
+static void restore_some(uv_timer_t *timer)
+{
+	struct gateway *g = timer->data;
+	struct mapping *m = NULL;
+
+	while (g->unpunched && (!m || m->punch))
+		m = take(g, &g->unpunched);
+	if (m && !m->punch)
+		repunch(m);
+	if (g->unpunched) {
+		uv_timer_start(timer, restore_some, PUNCH_EACH_MS, 0);
+	} else if (g->skipped) {
+		g->skipped = false;
+		g->unpunched = leases_next(g->leases, NULL);
+		uv_timer_start(timer, restore_some, RESTORE_AGAIN_MS, 0);
+	}
+}
+
+static int open_parts(struct gateway *g, const struct state_limits *limits)
 {
 	const struct rules_config rules = { .loop = g->loop, .backend = g->config->firewall, .firewall = g->firewall,
 		.wan = g->wan.name, .wan_ip = g->wan.ip };
+	const struct keeper_config keeper = { .loop = g->loop, .path = g->config->state, .lazy_ms = g->config->state_lazy_s * 1000,
+		.snapshot = snapshot, .saved = saved, .owner = g };
 	int err = leases_new(&g->leases, g->config->max_mappings, g->config->max_mappings_per_client);
 
 	if (err == 0)
 		err = rules_open(&g->rules, &rules);
 	if (err == 0)
 		err = pace_open(&g->pace, g->loop, mapping_s_turn, g);
+	if (err == 0)
+		err = keeper_open(&g->keeper, &keeper);
 	if (err == 0)
 		err = open_servers(g);
 	for (size_t i = 0; i < 2 && err == 0; i++) {
@@ -645,12 +1066,15 @@ static int open_parts(struct gateway *g)
 
 		err = line_open(&g->lines[i], &c);
 	}
+	if (err == 0)
+		restore(g, limits);
 	return err;
 }
 
 int gateway_open(struct gateway **out, uv_loop_t *loop, const struct config *config, const struct netif *wan,
-	struct firewall *firewall, const struct gateway_callbacks *callbacks, void *owner)
+	const struct netif *lans, size_t lan_count, struct firewall *firewall, const struct gateway_callbacks *callbacks, void *owner)
 {
+	const struct state_limits limits = { lans, lan_count, config->max_mappings, config->max_mappings_per_client };
 	struct gateway *g = calloc(1, sizeof(*g));
 	int err;
 
@@ -660,13 +1084,15 @@ int gateway_open(struct gateway **out, uv_loop_t *loop, const struct config *con
 		.owner = owner, .epoch_ms = clock_ms(), .fault_ms = clock_ms(), .slept_ms = clock_slept_ms() };
 	uv_timer_init(loop, &g->sweep);
 	uv_timer_init(loop, &g->reaching);
-	g->sweep.data = g->reaching.data = g;
-	err = open_parts(g);
+	uv_timer_init(loop, &g->restore);
+	g->sweep.data = g->reaching.data = g->restore.data = g;
+	err = open_parts(g, &limits);
 	if (err < 0) {
 		gateway_close(g);
 		return err;
 	}
 	uv_timer_start(&g->sweep, sweep, SWEEP_MS, SWEEP_MS);
+	uv_timer_start(&g->restore, restore_some, 0, 0);
 	*out = g;
 	return 0;
 }
@@ -723,12 +1149,16 @@ void gateway_log_mappings(const struct gateway *g)
 	for (struct lease *l = leases_next(g->leases, NULL); l; l = leases_next(g->leases, l)) {
 		const struct mapping *m = l->owner;
 
-		log_info("mapping %s state=%s expires=%llu s", mapping_text(m, text, sizeof(text)), states[hole_of(m)->state],
-			(unsigned long long)(l->expires_ms > now_ms ? (l->expires_ms - now_ms) / 1000 : 0));
+		char expires[24] = "never";
+
+		if (l->expires_ms != LEASES_FOREVER)
+			snprintf(expires, sizeof(expires), "%llu s", (unsigned long long)(l->expires_ms > now_ms ? (l->expires_ms - now_ms) / 1000 : 0));
+		log_info("mapping %s state=%s expires=%s origin=%s", mapping_text(m, text, sizeof(text)), states[hole_of(m)->state], expires,
+			origin_name(m->origin));
 	}
 }
 
-static void free_gateway(uv_handle_t *handle)
+static void timer_closed(uv_handle_t *handle)
 {
 	struct gateway *g = handle->data;
 
@@ -741,15 +1171,13 @@ void gateway_close(struct gateway *g)
 	if (!g || g->closed)
 		return;
 	g->closed = true;
+	keeper_close(g->keeper); /* with all that is in it still */
 	while (g->leases && leases_next(g->leases, NULL)) {
 		struct mapping *m = leases_next(g->leases, NULL)->owner;
 
 		/* The firewall goes as a whole, after this; only the flows are left to end. */
 		rules_forget(g->rules, &m->rule);
-		pace_drop(g->pace, &m->turn);
-		punch_close(m->punch);
-		leases_remove(g->leases, m->lease);
-		free(m);
+		forget(m);
 	}
 	rules_close(g->rules);
 	pace_close(g->pace);
@@ -757,7 +1185,8 @@ void gateway_close(struct gateway *g)
 	line_close(g->lines[0]);
 	line_close(g->lines[1]);
 	servers_close(g->servers);
-	g->closing = 2;
-	uv_close((uv_handle_t *)&g->sweep, free_gateway);
-	uv_close((uv_handle_t *)&g->reaching, free_gateway);
+	g->closing = 3;
+	uv_close((uv_handle_t *)&g->sweep, timer_closed);
+	uv_close((uv_handle_t *)&g->reaching, timer_closed);
+	uv_close((uv_handle_t *)&g->restore, timer_closed);
 }

@@ -6,6 +6,10 @@
  *	          hole changes, line moves   → announcements
  *	          lease expires or is deleted → firewall, conntrack, hole closed
  *
+ * What is granted is on disk before its client hears of it (gateway/keeper.h), and what is
+ * found there at start stands again: its rule at once, its hole soon, one after the other.
+ * The configuration's own mappings (gateway/permanent.h) go the same way, and never end.
+ *
  * Knows no NAT-PMP sockets: a request comes with a reply function, which is called at once
  * or when the hole is open. One question per mapping waits at a time; a retransmission
  * takes its place.
@@ -42,9 +46,9 @@ struct gateway_callbacks {
 	void (*announce)(void *owner);
 };
 
-/* wan: as for gateway_follow. */
+/* wan: as for gateway_follow. lans are borrowed for the call: whose hosts may have been granted what the state file says; none: not known. */
 int gateway_open(struct gateway **out, uv_loop_t *loop, const struct config *config, const struct netif *wan,
-	struct firewall *firewall, const struct gateway_callbacks *callbacks, void *owner);
+	const struct netif *lans, size_t lan_count, struct firewall *firewall, const struct gateway_callbacks *callbacks, void *owner);
 
 /*
  * A mapping request (opcode 1 or 2) of a client, lifetime 0 deletes (RFC 6886 section 3.4).

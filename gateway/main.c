@@ -33,7 +33,7 @@ struct program {
 /* A TCP hole takes up to three sockets: the usual soft limit of 1024 would be used up by 300 of them. */
 static void raise_file_limit(const struct config *c)
 {
-	const rlim_t want = FILES_BESIDES + 3 * (rlim_t)c->max_mappings;
+	const rlim_t want = FILES_BESIDES + 3 * (rlim_t)(c->max_mappings + c->permanent_count);
 	struct rlimit limit;
 
 	if (getrlimit(RLIMIT_NOFILE, &limit) < 0 || limit.rlim_cur >= want)
@@ -140,9 +140,12 @@ static void farewell(struct program *p)
 
 static int serve(struct program *p)
 {
+	const struct netif *lans;
+	const size_t lan_count = follow_lans(p->follow, &lans);
 	int err;
 
-	err = gateway_open(&p->gateway, &p->loop, &p->config, follow_wan(p->follow), p->firewall, &natpmp_server_callbacks, p->server);
+	err = gateway_open(&p->gateway, &p->loop, &p->config, follow_wan(p->follow), lans, lan_count, p->firewall,
+		&natpmp_server_callbacks, p->server);
 	if (err < 0) {
 		log_error("cannot begin error=\"%s\"", strerror(-err));
 		return EXIT_FAILED;

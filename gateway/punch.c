@@ -250,7 +250,7 @@ static void restart(struct punch *p)
 
 void punch_renew(struct punch *p)
 {
-	if (p->paused)
+	if (!p || p->paused)
 		return;
 	drop_dials(p);
 	restart(p);
@@ -258,15 +258,20 @@ void punch_renew(struct punch *p)
 
 void punch_pause(struct punch *p)
 {
+	if (!p)
+		return;
 	p->paused = true;
 	uv_timer_stop(&p->timer);
 }
 
 int punch_move(struct punch *p, uint32_t ip)
 {
-	const struct endpoint local = endpoint_ipv4(ip, p->port);
+	struct endpoint local;
 	int err = 0;
 
+	if (!p)
+		return 0;
+	local = endpoint_ipv4(ip, p->port);
 	if (!endpoint_same_ip(&local, &p->config.local)) {
 		err = open_port(p, &local);
 		if (err < 0)
@@ -284,8 +289,11 @@ int punch_move(struct punch *p, uint32_t ip)
 
 void punch_direct(struct punch *p, bool direct)
 {
-	struct endpoint own = p->config.local;
+	struct endpoint own;
 
+	if (!p)
+		return;
+	own = p->config.local;
 	own.port = p->port;
 	if (direct)
 		drop_dials(p);
@@ -295,7 +303,7 @@ void punch_direct(struct punch *p, bool direct)
 
 void punch_recheck(struct punch *p)
 {
-	if (p->paused)
+	if (!p || p->paused)
 		return;
 	hole_recheck(&p->hole, clock_ms());
 	uv_timer_start(&p->timer, fire, 0, 0);

@@ -33,9 +33,9 @@ struct punch_config {
 int punch_open(struct punch **out, const struct punch_config *config);
 const struct hole *punch_hole(const struct punch *p);
 uint16_t punch_port(const struct punch *p);
-/* Asks now: something suggests that the outer endpoint is another, or servers are known at last. */
+/* Asks now: something suggests that the outer endpoint is another, or servers are known at last. NULL is fine. */
 void punch_recheck(struct punch *p);
-/* The same by new connections: the old ones cannot live on, since the public address is another. */
+/* The same by new connections: the old ones cannot live on, since the public address is another. NULL is fine. */
 void punch_renew(struct punch *p);
 /* The line has no NAT, or has one again. */
 void punch_direct(struct punch *p, bool direct);

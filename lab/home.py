@@ -34,8 +34,14 @@ class Home(Lab):
     def program(self, name):
         return os.path.join(self.build, f"stunway-{name}")
 
-    def gateway(self, *more, stun=(STUN,), accept=True, ready="line UDP: public address", **spawn):
-        argv = [self.program("gateway"), "--wan", "wan", "--lan", "lan", "--log-level", "debug"]
+    def state_file(self):
+        """A path for a state file that no gateway had before, so that each begins anew unless it is told otherwise."""
+        self._states = getattr(self, "_states", 0) + 1
+        return f"{self.directory}/state-{self._states}/gateway.json"
+
+    def gateway(self, *more, stun=(STUN,), accept=True, ready="line UDP: public address", state=None, **spawn):
+        argv = [self.program("gateway"), "--wan", "wan", "--lan", "lan", "--log-level", "debug",
+                "--state", state or self.state_file()]
         for server in stun:
             argv += ["--stun", server]
         return self.spawn("router", argv + (ACCEPT if accept else []) + list(more), ready=ready, **spawn)

@@ -14,7 +14,8 @@ struct lease_client {
 };
 
 struct leases {
-	size_t max, max_per_client, count;
+	size_t max, max_per_client;
+	size_t count, forever; /* all, and those of them that count in no quota */
 	struct lease *first;
 	struct lease *by_key[BUCKETS], *by_relay[BUCKETS];
 	struct lease_client *by_ip[BUCKETS];
@@ -107,17 +108,17 @@ int leases_room(const struct leases *t, uint32_t client_ip)
 {
 	const struct lease_client *c = find_client(t, client_ip);
 
-	if (t->count >= t->max)
+	if (t->count - t->forever >= t->max)
 		return -ENOSPC;
 	return (c ? c->count : 0) < t->max_per_client ? 0 : -EDQUOT;
 }
 
 int leases_add(struct leases *t, const struct lease_key *key, uint16_t relay_port, uint64_t expires_ms, struct lease **out)
 {
-	const int room = leases_room(t, key->client_ip);
+	const int room = expires_ms == LEASES_FOREVER ? 0 : leases_room(t, key->client_ip);
 	struct lease **by_key = &t->by_key[key_hash(key) % BUCKETS];
 	struct lease **by_relay = &t->by_relay[relay_hash(key->protocol, relay_port) % BUCKETS];
-	struct lease_client *client;
+	struct lease_client *client = NULL;
 	struct lease *l;
 
 	if (leases_find(t, key) || leases_find_relay(t, key->protocol, relay_port))
@@ -125,8 +126,9 @@ int leases_add(struct leases *t, const struct lease_key *key, uint16_t relay_por
 	if (room < 0)
 		return room;
 	l = calloc(1, sizeof(*l));
-	client = l ? join_client(t, key->client_ip) : NULL;
-	if (!client) {
+	if (l && expires_ms != LEASES_FOREVER)
+		client = join_client(t, key->client_ip);
+	if (!l || (!client && expires_ms != LEASES_FOREVER)) {
 		free(l);
 		return -ENOMEM;
 	}
@@ -138,7 +140,35 @@ int leases_add(struct leases *t, const struct lease_key *key, uint16_t relay_por
 		t->first->prev = l;
 	t->first = l;
 	t->count++;
+	t->forever += expires_ms == LEASES_FOREVER;
 	*out = l;
+	return 0;
+}
+
+static struct lease **relay_bucket(struct leases *t, enum lease_protocol protocol, uint16_t relay_port)
+{
+	return &t->by_relay[relay_hash(protocol, relay_port) % BUCKETS];
+}
+
+static void unlink_relay(struct leases *t, const struct lease *l)
+{
+	struct lease **at = relay_bucket(t, l->key.protocol, l->relay_port);
+
+	while (*at != l)
+		at = &(*at)->next_relay;
+	*at = l->next_relay;
+}
+
+int leases_move(struct leases *t, struct lease *l, uint16_t relay_port)
+{
+	struct lease **bucket = relay_bucket(t, l->key.protocol, relay_port);
+
+	if (leases_find_relay(t, l->key.protocol, relay_port))
+		return -EEXIST;
+	unlink_relay(t, l);
+	l->relay_port = relay_port;
+	l->next_relay = *bucket;
+	*bucket = l;
 	return 0;
 }
 
@@ -149,10 +179,7 @@ void leases_remove(struct leases *t, struct lease *l)
 	while (*at != l)
 		at = &(*at)->next_key;
 	*at = l->next_key;
-	at = &t->by_relay[relay_hash(l->key.protocol, l->relay_port) % BUCKETS];
-	while (*at != l)
-		at = &(*at)->next_relay;
-	*at = l->next_relay;
+	unlink_relay(t, l);
 	if (l->next)
 		l->next->prev = l->prev;
 	if (l->prev)
@@ -160,7 +187,9 @@ void leases_remove(struct leases *t, struct lease *l)
 	else
 		t->first = l->next;
 	t->count--;
-	leave_client(t, l->client);
+	t->forever -= l->expires_ms == LEASES_FOREVER;
+	if (l->client)
+		leave_client(t, l->client);
 	free(l);
 }
 

@@ -16,6 +16,8 @@
 
 enum lease_protocol { LEASE_TCP = 6, LEASE_UDP = 17 }; /* their IP protocol numbers */
 
+#define LEASES_FOREVER UINT64_MAX /* expires_ms of a lease that nobody was granted: it counts in no quota */
+
 struct lease_key {
 	enum lease_protocol protocol;
 	uint32_t client_ip;	/* host order */
@@ -30,7 +32,7 @@ struct lease {
 
 	struct lease *next_key, *next_relay; /* private: chains of two hash tables */
 	struct lease *next, *prev;	     /* private: all leases */
-	struct lease_client *client;	     /* private: its share */
+	struct lease_client *client;	     /* private: its share, NULL for LEASES_FOREVER */
 };
 
 struct leases;
@@ -41,11 +43,14 @@ void leases_free(struct leases *t); /* NULL is fine */
 
 /*
  * Adds a lease: -EEXIST when the key or the relay port has one, -ENOSPC when the table
- * is full, -EDQUOT when the client's share is, -ENOMEM. Renewing is writing expires_ms.
+ * is full, -EDQUOT when the client's share is, -ENOMEM. Renewing is writing expires_ms,
+ * but never from or to LEASES_FOREVER.
  */
 int leases_add(struct leases *t, const struct lease_key *key, uint16_t relay_port, uint64_t expires_ms, struct lease **out);
 /* What leases_add would say to a new key: 0, -ENOSPC or -EDQUOT. Asks before work is spent. */
 int leases_room(const struct leases *t, uint32_t client_ip);
+/* Another relay port for a lease: -EEXIST when that has one. */
+int leases_move(struct leases *t, struct lease *l, uint16_t relay_port);
 void leases_remove(struct leases *t, struct lease *l);
 
 /* NULL when there is none. */

@@ -7,13 +7,19 @@
 #include <stdio.h>
 #include <string.h>
 
+#define SECTION_MAX 50 /* inih cuts a longer one, its brackets not counted */
+
 /* A file being read. inih is handed one line at a time, so line is always that of what it tells us. */
 struct reading {
 	const struct ini *file;
 	void *config;
 	const char *at; /* what follows in the text */
 	unsigned line;
-	bool set[OPTIONS_MAX]; /* by row */
+	bool set[OPTIONS_MAX]; /* by row of the section */
+	void *element;	       /* of the group: what is being set, NULL in the section */
+	const char *name;      /* of the group's section */
+	unsigned name_line;
+	bool element_set[OPTIONS_MAX]; /* by row of the group */
 	char *value;	       /* free room for values */
 	char *why;
 	bool failed; /* why has been said */
@@ -48,14 +54,63 @@ static bool says_nothing(const char *s)
 	return !*s || *s == ';' || *s == '#';
 }
 
-/* "[name]" and nothing behind it: inih would ignore that, and cut long names. */
+static const char *keep(struct reading *r, const char *value, size_t len)
+{
+	char *kept = r->value; /* never more than the line had, with its '=' or brackets */
+
+	memcpy(kept, value, len);
+	kept[len] = '\0';
+	r->value += len + 1;
+	return kept;
+}
+
+/* The group's section that ends here, if one does: its own line is named. */
+static int element_end(struct reading *r)
+{
+	const unsigned line = r->line;
+	char why[OPTION_WHY_MAX];
+	void *element = r->element;
+
+	r->element = NULL;
+	if (!element || r->failed || r->file->group->end(r->config, element, why) == 0)
+		return 0;
+	r->line = r->name_line;
+	fail(r, "section '[%s %s]': %s", r->file->group->kind, r->name, why);
+	r->line = line;
+	return -EINVAL;
+}
+
+/* "[KIND NAME]". */
+static int element_begin(struct reading *r, const char *line, size_t len)
+{
+	const struct option_group *group = r->file->group;
+	const size_t kind = strlen(group->kind);
+	char why[OPTION_WHY_MAX];
+
+	r->name = keep(r, line + 1 + kind + 1, len - 3 - kind);
+	r->name_line = r->line;
+	memset(r->element_set, 0, sizeof(r->element_set));
+	r->element = group->begin(r->config, r->name, why);
+	return r->element ? 0 : fail(r, "section '%.*s': %s", (int)len, line, why);
+}
+
+/* A section's line and nothing behind its bracket: inih would ignore that, and cut long names. */
 static int section_check(struct reading *r, const char *line)
 {
-	const char *want = r->file->section;
-	const size_t len = strlen(want);
+	const struct option_group *group = r->file->group;
+	const char *want = r->file->section, *close = strchr(line, ']');
+	const size_t len = close ? (size_t)(close - line) + 1 : 0, kind = group ? strlen(group->kind) : 0;
 
-	if (strncmp(line + 1, want, len) == 0 && line[1 + len] == ']' && says_nothing(line + 1 + len + 1))
-		return 0;
+	if (element_end(r) < 0)
+		return -EINVAL;
+	if (close && says_nothing(close + 1)) {
+		if (len == strlen(want) + 2 && strncmp(line + 1, want, len - 2) == 0)
+			return 0;
+		if (group && len > kind + 3 && len < SECTION_MAX && strncmp(line + 1, group->kind, kind) == 0 && line[1 + kind] == ' ')
+			return element_begin(r, line, len);
+	}
+	if (group)
+		return fail(r, "section '%.*s': must be [%s] or [%s NAME]", (int)strcspn(line, "\r\n"), line, want, group->kind);
 	return fail(r, "section '%.*s': must be [%s], the only one of this file", (int)strcspn(line, "\r\n"), line, want);
 }
 
@@ -93,33 +148,24 @@ static char *next_line(char *buf, int max, void *stream)
 	return line_check(r, buf) < 0 ? NULL : buf;
 }
 
-static const char *keep(struct reading *r, const char *value)
-{
-	const size_t size = strlen(value) + 1; /* never more than the line had, with its '=' */
-	char *kept = r->value;
-
-	memcpy(kept, value, size);
-	r->value += size;
-	return kept;
-}
-
 static int key_set(struct reading *r, const char *key, const char *value)
 {
-	const struct option_row *row = r->file->rows;
+	const struct option_row *rows = r->element ? r->file->group->rows : r->file->rows, *row = rows;
+	bool *set = r->element ? r->element_set : r->set;
 	char why[OPTION_WHY_MAX];
 
 	while (row->name && (strcmp(row->name, key) != 0 || row->command_line_only))
 		row++;
-	const size_t i = (size_t)(row - r->file->rows);
+	const size_t i = (size_t)(row - rows);
 
 	if (!row->name)
-		return fail(r, "key '%s': no such key in [%s]", key, r->file->section);
-	if (r->set[i] && !row->repeatable)
+		return fail(r, "key '%s': no such key in [%s]", key, r->element ? r->file->group->kind : r->file->section);
+	if (set[i] && !row->repeatable)
 		return fail(r, "key '%s' '%s': must be given once only", key, value);
-	r->set[i] = true;
-	if (r->file->skip && r->file->skip[i])
+	set[i] = true;
+	if (!r->element && r->file->skip && r->file->skip[i])
 		return 0;
-	if (option_set(row, r->config, keep(r, value), why) < 0)
+	if (option_set(row, r->element ? r->element : r->config, keep(r, value, strlen(value)), why) < 0)
 		return fail(r, "%s '%s': must be %s", key, value, why);
 	return 0;
 }
@@ -150,5 +196,6 @@ int ini_set(const struct ini *file, void *config, char why[INI_WHY_MAX])
 	} else if (line < 0) {
 		fail(&r, "cannot be read");
 	}
+	element_end(&r);
 	return r.failed ? -EINVAL : 0;
 }

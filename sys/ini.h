@@ -10,8 +10,8 @@
  * inih reads it. What inih bends without a word is refused here, with file and line:
  * indented lines (to inih they continue the value before), lines longer than its buffer,
  * what follows a section's bracket, NUL bytes; and so are sections other than the one
- * that is read, keys before it, keys that are no option, and a second value for an
- * option that takes one.
+ * that is read and those of the group, keys before it, keys that are no option, and a
+ * second value for an option that takes one.
  */
 #ifndef SYS_INI_H
 #define SYS_INI_H
@@ -25,7 +25,8 @@
 
 struct ini {
 	const struct option_row *rows;
-	const char *section; /* the one section there may be */
+	const char *section; /* the section of these rows */
+	const struct option_group *group; /* what other sections there may be; NULL: none */
 	const char *path;    /* for messages */
 	const char *text;
 	size_t len;

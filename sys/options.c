@@ -109,6 +109,14 @@ static void help(const struct options *o)
 	if (o->section) {
 		snprintf(left, sizeof(left), "INI file, these options as keys under [%s]", o->section);
 		help_line("  --config FILE", left, o->file);
+		if (o->group) {
+			snprintf(left, sizeof(left), "    [%s NAME]", o->group->kind);
+			help_line(left, o->group->help, NULL);
+		}
+		for (const struct option_row *row = o->group ? o->group->rows : NULL; row && row->name; row++) {
+			snprintf(left, sizeof(left), "      %s = %s", row->name, row->argument);
+			help_line(left, row->help, row->fallback);
+		}
 	}
 	printf("  -h, --help\n  -V, --version\n");
 }
@@ -217,7 +225,8 @@ static int file_set(const struct options *o, const char *path, const char *text,
 	void *config)
 {
 	char **values = (char **)(void *)((char *)config + o->values);
-	struct ini file = { .rows = o->rows, .section = o->section, .path = path, .text = text, .len = len, .skip = given->rows };
+	struct ini file = { .rows = o->rows, .section = o->section, .group = o->group, .path = path, .text = text, .len = len,
+		.skip = given->rows };
 	char why[INI_WHY_MAX];
 	int err;
 

@@ -40,6 +40,19 @@ struct option_row {
 
 #define OPTIONS_END { .name = NULL }
 
+#define OPTION_WHY_MAX 128
+
+/* Sections of the file beside the one of the options, as often as wanted: "[KIND NAME]" is one element of something. */
+struct option_group {
+	const char *kind;
+	const char *help;
+	const struct option_row *rows; /* its keys; they set the element */
+	/* A section begins: its element, or NULL and in why what would be right. The name is borrowed as OPTION_TEXT's value is. */
+	void *(*begin)(void *config, const char *name, char why[OPTION_WHY_MAX]);
+	/* It ends: 0, or -EINVAL and in why what is wrong with it as a whole. */
+	int (*end)(void *config, const void *element, char why[OPTION_WHY_MAX]);
+};
+
 struct options {
 	const char *program;
 	const char *usage; /* what follows the program's name */
@@ -47,10 +60,9 @@ struct options {
 	const struct option_row *rows;
 	const char *section; /* of the INI file named with --config; NULL: there is no such file */
 	const char *file;    /* the one read when none is named; it may be absent */
+	const struct option_group *group; /* its other sections; NULL: there are none */
 	size_t values;	     /* offset of a char *: what the file's values are borrowed from, for the caller to free */
 };
-
-#define OPTION_WHY_MAX 128
 
 /* Sets one option, with value NULL for a flag on the command line. -EINVAL, and in why what would be right. */
 int option_set(const struct option_row *row, void *config, const char *value, char why[OPTION_WHY_MAX]);

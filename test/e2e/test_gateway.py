@@ -607,7 +607,7 @@ class Life(unittest.TestCase):
         conf = f"{home.directory}/resolv.conf"
         with open(conf, "w") as f:
             f.write(f"nameserver {STRANGER}\noptions timeout:30 attempts:1\n")
-        argv = [home.program("gateway"), "--wan", "wan", "--lan", "lan", *(o for n in names for o in ["--stun", n]), *ACCEPT]
+        argv = [home.program("gateway"), "--wan", "wan", "--lan", "lan", "--state", "none", *(o for n in names for o in ["--stun", n]), *ACCEPT]
         gateway = home.spawn("router", ["unshare", "-m", "sh", "-c", f'mount --bind {conf} /etc/resolv.conf && exec "$@"', "sh",
                                         *argv], ready="ready")
         return gateway, dns
@@ -697,12 +697,12 @@ class Life(unittest.TestCase):
         """The usual soft limit of open files does not bound the mappings; a hard one is said"""
         with Home() as home:
             gateway = home.spawn("router", ["prlimit", "--nofile=64:4000", home.program("gateway"), "--wan", "wan", "--lan", "lan",
-                                            "--stun", STUN, *ACCEPT], ready="NAT TCP mapping")
+                                            "--state", "none", "--stun", STUN, *ACCEPT], ready="NAT TCP mapping")
             self.assertEqual([Pmp(home).map(TCP, p).result for p in range(9001, 9041)], [0] * 40)
             self.assertFalse([line for line in gateway.lines if "files may be open" in line])
             self.assertEqual(gateway.stop(), 0)
             limited = home.spawn("router", ["prlimit", "--nofile=64:64", home.program("gateway"), "--wan", "wan", "--lan", "lan",
-                                            "--stun", STUN, *ACCEPT], ready="NAT TCP mapping")
+                                            "--state", "none", "--stun", STUN, *ACCEPT], ready="NAT TCP mapping")
             self.assertIn("LimitNOFILE", limited.wait_line("only 64 files may be open"))
             pmp = Pmp(home)
             answers = [pmp.map(TCP, p, timeout=1) for p in range(9001, 9041)]
@@ -727,7 +727,7 @@ class Faults(unittest.TestCase):
         cls.home.down()
 
     def start(self, *options, wrap=()):
-        argv = [*wrap, self.home.program("gateway"), "--stun", STUN, *options]
+        argv = [*wrap, self.home.program("gateway"), "--state", "none", "--stun", STUN, *options]
         done = self.home.run("router", argv, check=False)
         return done.returncode, done.stdout + done.stderr
 
@@ -820,7 +820,7 @@ class Faults(unittest.TestCase):
 
     def test_interfaces_found(self):
         """Without --wan and --lan the default route's interface and the private LAN are taken, and said"""
-        gateway = self.home.spawn("router", [self.home.program("gateway"), "--stun", STUN], ready="ready")
+        gateway = self.home.spawn("router", [self.home.program("gateway"), "--state", "none", "--stun", STUN], ready="ready")
         gateway.wait_line("wan=wan address=100.64.0.2")
         gateway.wait_line("serving NAT-PMP lan=lan address=192.168.1.1")
         self.assertEqual(len([line for line in gateway.lines if "serving NAT-PMP" in line]), 1)

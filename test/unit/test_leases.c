@@ -242,6 +242,45 @@ static void the_preferred_relay_port_is_the_same_after_an_upgrade(void **state)
 	assert_int_equal(leases_preferred_relay(&key, 1024, 65535), 53682);
 }
 
+static void a_lease_for_ever_counts_in_no_quota(void **state)
+{
+	const struct lease_key keys[] = { key_of(LEASE_UDP, CLIENT, 1), key_of(LEASE_UDP, CLIENT, 2), key_of(LEASE_UDP, CLIENT, 3) };
+	struct leases *t;
+	struct lease *l, *forever;
+
+	(void)state;
+	assert_int_equal(leases_new(&t, 1, 1), 0);
+	assert_int_equal(leases_add(t, &keys[0], 9000, LEASES_FOREVER, &forever), 0);
+	assert_int_equal(leases_add(t, &keys[1], 9001, 5, &l), 0);
+	assert_int_equal(leases_room(t, CLIENT + 1), -ENOSPC);
+	leases_remove(t, forever);
+	assert_int_equal(leases_room(t, CLIENT + 1), -ENOSPC);
+	assert_int_equal(leases_add(t, &keys[2], 9002, LEASES_FOREVER, &forever), 0); /* also where there is no room */
+	leases_remove(t, l);
+	assert_int_equal(leases_room(t, CLIENT), 0);
+	leases_free(t);
+}
+
+static void a_lease_moves_to_another_relay_port(void **state)
+{
+	const struct lease_key one = key_of(LEASE_UDP, CLIENT, 1), two = key_of(LEASE_UDP, CLIENT, 2);
+	struct leases *t;
+	struct lease *l, *other;
+
+	(void)state;
+	assert_int_equal(leases_new(&t, 2, 2), 0);
+	assert_int_equal(leases_add(t, &one, 9000, 5, &l), 0);
+	assert_int_equal(leases_add(t, &two, 9001, 5, &other), 0);
+	assert_int_equal(leases_move(t, l, 9001), -EEXIST);
+	assert_int_equal(leases_move(t, l, 9002), 0);
+	assert_null(leases_find_relay(t, LEASE_UDP, 9000));
+	assert_ptr_equal(leases_find_relay(t, LEASE_UDP, 9001), other);
+	assert_ptr_equal(leases_find_relay(t, LEASE_UDP, 9002), l);
+	leases_remove(t, l);
+	assert_null(leases_find_relay(t, LEASE_UDP, 9002));
+	leases_free(t);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -253,6 +292,8 @@ int main(void)
 		T(random_operations_agree_with_a_naive_table),
 		T(the_preferred_relay_port_is_stable_spread_and_in_range),
 		T(the_preferred_relay_port_is_the_same_after_an_upgrade),
+		T(a_lease_for_ever_counts_in_no_quota),
+		T(a_lease_moves_to_another_relay_port),
 	};
 
 	return RUN(tests);
