@@ -32,6 +32,7 @@ struct firewall_mapping {
 };
 
 #define FIREWALL_ACCEPT_CHAINS 8
+#define FIREWALL_SERVERS       64
 
 struct firewall_config {
 	const char *wan; /* interface name */
@@ -49,7 +50,7 @@ struct firewall_backend {
 	int (*open)(struct firewall **out, const struct firewall_config *config, char *why, size_t why_max);
 	int (*add)(struct firewall *f, const struct firewall_mapping *m);
 	int (*remove)(struct firewall *f, const struct firewall_mapping *m);
-	/* The servers in use, all of them, per protocol. */
+	/* The servers in use, all of them, per protocol; at most FIREWALL_SERVERS. */
 	int (*exempt)(struct firewall *f, enum lease_protocol protocol, const struct endpoint *servers, size_t count);
 	/* Names the foreign chains that would drop our flows, joined by ", "; "" when none. */
 	void (*obstacles)(struct firewall *f, char *buf, size_t max);

@@ -16,12 +16,11 @@
 #include "sys/cleanup.h"
 
 #define COMMENT	    "stunway"
-#define SERVERS_MAX 32
 
 struct firewall {
 	struct nft_ctx *nft;
 	struct firewall_config config;
-	struct endpoint servers[2][SERVERS_MAX]; /* UDP, TCP */
+	struct endpoint servers[2][FIREWALL_SERVERS]; /* UDP, TCP */
 	size_t server_count[2];
 	char error[512];
 };
@@ -231,7 +230,7 @@ static int nft_exempt(struct firewall *f, enum lease_protocol protocol, const st
 
 	if (!out)
 		return -errno;
-	f->server_count[which] = count < SERVERS_MAX ? count : SERVERS_MAX;
+	f->server_count[which] = count < FIREWALL_SERVERS ? count : FIREWALL_SERVERS;
 	memcpy(f->servers[which], servers, f->server_count[which] * sizeof(*servers));
 	fputs("flush set inet stunway servers\n", out);
 	write_servers(out, "udp", f->servers[0], f->server_count[0]);

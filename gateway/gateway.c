@@ -6,8 +6,9 @@
 #include <string.h>
 
 #include "gateway/line.h"
-#include "gateway/punch.h"
+#include "gateway/pool.h"
 #include "gateway/rules.h"
+#include "gateway/scout.h"
 #include "sys/clock.h"
 #include "sys/log.h"
 
@@ -29,7 +30,9 @@ struct gateway {
 
 	struct rules *rules;
 	struct leases *leases;
-	struct servers *servers;
+	struct servers *servers, *hosts; /* STUN, and for --tcp-keepalive */
+	struct pool *pool;
+	struct scout *scouts[2]; /* UDP, TCP */
 	struct line *lines[2]; /* UDP, TCP */
 	uv_timer_t sweep;
 	uint32_t public_ip; /* host order, 0: not known yet */
@@ -61,6 +64,11 @@ static const char *protocol_name(enum lease_protocol protocol)
 static struct line *line_of(const struct gateway *g, enum lease_protocol protocol)
 {
 	return g->lines[protocol == LEASE_TCP];
+}
+
+static struct scout *scout_of(const struct gateway *g, enum lease_protocol protocol)
+{
+	return g->scouts[protocol == LEASE_TCP];
 }
 
 static const struct hole *hole_of(const struct mapping *m)
@@ -165,6 +173,7 @@ static void hole_event(void *owner, enum hole_action event, bool disagree)
 		break;
 	case HOLE_CHANGED:
 		say(m, LOG_LEVEL_INFO, "hole changed", "");
+		scout_changed(scout_of(g, m->lease->key.protocol), hole_of(m));
 		settle(m);
 		g->callbacks->announce(g->owner);
 		break;
@@ -174,10 +183,19 @@ static void hole_event(void *owner, enum hole_action event, bool disagree)
 	case HOLE_SUSPECT:
 		log_debug("hole is checked again: %s", mapping_text(m, text, sizeof(text)));
 		break;
+	case HOLE_HELD:
+	case HOLE_FAILED:
 	case HOLE_WAIT:
 	case HOLE_SEND:
 		break;
 	}
+}
+
+/* Settings that all holes share. */
+static struct punch_config hole_config(const struct gateway *g, enum lease_protocol protocol)
+{
+	return (struct punch_config){ .loop = g->loop, .servers = g->servers, .hosts = g->hosts, .protocol = protocol,
+		.local = endpoint_ipv4(g->wan.ip, 0), .keepalive_ms = scout_keepalive_ms(scout_of(g, protocol)) };
 }
 
 /* Opens a hole on the client's preferred relay port, or the next that is free. */
@@ -185,11 +203,12 @@ static int punch_relay(struct gateway *g, struct mapping *m, const struct lease_
 {
 	const uint16_t low = g->config->relay_low, high = g->config->relay_high;
 	const uint32_t range = (uint32_t)(high - low) + 1;
-	struct punch_config c = { .loop = g->loop, .servers = g->servers, .protocol = key->protocol,
-		.local = endpoint_ipv4(g->wan.ip, leases_preferred_relay(key, low, high)), .keepalive_ms = g->config->keepalive_s * 1000,
-		.event = hole_event, .owner = m };
+	struct punch_config c = hole_config(g, key->protocol);
 	int err = -EADDRINUSE;
 
+	c.local.port = leases_preferred_relay(key, low, high);
+	c.event = hole_event;
+	c.owner = m;
 	for (uint32_t i = 0, tries = 0; i < range && tries < RELAY_TRIES && err == -EADDRINUSE; i++) {
 		if (!leases_find_relay(g->leases, key->protocol, c.local.port)) {
 			err = punch_open(out, &c);
@@ -198,6 +217,19 @@ static int punch_relay(struct gateway *g, struct mapping *m, const struct lease_
 		if (err == -EADDRINUSE)
 			c.local.port = c.local.port == high ? low : (uint16_t)(c.local.port + 1);
 	}
+	return err;
+}
+
+/* A hole that stands ready, or a new one; the pool gives way where it has the last free port or file. */
+static int get_punch(struct gateway *g, struct mapping *m, const struct lease_key *key)
+{
+	int err = 0;
+
+	m->punch = pool_take(g->pool, key->protocol, hole_event, m);
+	if (!m->punch)
+		err = punch_relay(g, m, key, &m->punch);
+	if (err < 0 && pool_yield(g->pool, key->protocol, 0))
+		err = punch_relay(g, m, key, &m->punch);
 	return err;
 }
 
@@ -214,7 +246,7 @@ static int begin(struct gateway *g, const struct lease_key *key, const struct na
 	if (!m)
 		return -ENOMEM;
 	*m = (struct mapping){ .gateway = g, .waiting = true, .waiting_since_ms = clock_ms(), .asker = *asker, .request = *request };
-	err = punch_relay(g, m, key, &m->punch);
+	err = get_punch(g, m, key);
 	if (err == 0) {
 		err = leases_add(g->leases, key, punch_port(m->punch), expiry_ms(g, request), &m->lease);
 		if (err < 0)
@@ -227,8 +259,9 @@ static int begin(struct gateway *g, const struct lease_key *key, const struct na
 	m->lease->owner = m;
 	m->rule.mapping = (struct firewall_mapping){ key->protocol, m->lease->relay_port, key->client_ip, key->internal_port };
 	/* The question is on its way: the firewall's work takes no time of the answer's. */
-	if (line_verdict(line_of(g, key->protocol)) == LINE_SUITED)
+	if (!promised(m) && line_verdict(line_of(g, key->protocol)) == LINE_SUITED)
 		rules_add(g->rules, &m->rule);
+	settle(m); /* at once, with a hole of the pool */
 	return 0;
 }
 
@@ -377,6 +410,34 @@ static void recheck_all(struct gateway *g, enum lease_protocol protocol)
 	for (struct lease *l = leases_next(g->leases, NULL); l; l = leases_next(g->leases, l))
 		if (l->key.protocol == protocol)
 			punch_recheck(((struct mapping *)l->owner)->punch);
+	pool_recheck(g->pool, protocol);
+}
+
+static void keepalive_changed(void *owner, enum lease_protocol protocol)
+{
+	struct gateway *g = owner;
+	const uint32_t keepalive_ms = scout_keepalive_ms(scout_of(g, protocol));
+
+	for (struct lease *l = leases_next(g->leases, NULL); l; l = leases_next(g->leases, l))
+		if (l->key.protocol == protocol)
+			punch_keepalive(((struct mapping *)l->owner)->punch, keepalive_ms);
+	pool_keepalive(g->pool, protocol, keepalive_ms);
+}
+
+/* The pool takes no mapping's place. */
+static size_t pool_room(void *owner, enum lease_protocol protocol)
+{
+	const struct gateway *g = owner;
+
+	(void)protocol;
+	return g->config->max_mappings - leases_count(g->leases);
+}
+
+static bool pool_taken(void *owner, enum lease_protocol protocol, uint16_t port)
+{
+	const struct gateway *g = owner;
+
+	return leases_find_relay(g->leases, protocol, port) != NULL;
 }
 
 /* A new public address: no hole of the old one lives on, and clients must renew (section 3.6). */
@@ -388,6 +449,8 @@ static void moved(struct gateway *g, uint32_t ip)
 	g->epoch_ms = clock_ms();
 	for (struct lease *l = leases_next(g->leases, NULL); l && !first; l = leases_next(g->leases, l))
 		punch_renew(((struct mapping *)l->owner)->punch);
+	for (size_t i = 0; i < 2 && !first; i++)
+		pool_renew(g->pool, i ? LEASE_TCP : LEASE_UDP);
 	g->callbacks->announce(g->owner);
 }
 
@@ -396,6 +459,8 @@ static void verdict_came(struct gateway *g, enum lease_protocol protocol)
 	const bool unsuited = line_verdict(line_of(g, protocol)) == LINE_UNSUITED;
 	struct lease *next;
 
+	pool_suited(g->pool, protocol, !unsuited);
+	scout_suited(scout_of(g, protocol), !unsuited);
 	for (struct lease *l = leases_next(g->leases, NULL); l; l = next) {
 		struct mapping *m = l->owner;
 
@@ -424,6 +489,7 @@ static void line_event(void *owner, enum lease_protocol protocol, enum line_even
 		if (protocol == LEASE_UDP || line_public_ip(line_of(g, LEASE_UDP)) == 0)
 			if (ip != g->public_ip)
 				moved(g, ip);
+		scout_moved(scout_of(g, protocol));
 		break;
 	case LINE_SUSPECT:
 		recheck_all(g, protocol);
@@ -437,10 +503,11 @@ static void line_event(void *owner, enum lease_protocol protocol, enum line_even
 static void servers_changed(void *owner, enum lease_protocol protocol)
 {
 	struct gateway *g = owner;
-	const struct endpoint *list;
-	size_t count;
+	struct endpoint list[2 * SERVERS_MAX];
+	size_t count = servers_ranked(g->servers, protocol, list);
 
-	list = servers_list(g->servers, protocol, &count);
+	if (g->hosts)
+		count += servers_ranked(g->hosts, protocol, list + count);
 	if (g->config->firewall->exempt(g->firewall, protocol, list, count) < 0)
 		log_error("firewall did not exempt the STUN servers error=\"%s\"", g->config->firewall->error(g->firewall));
 	if (line_of(g, protocol))
@@ -450,16 +517,54 @@ static void servers_changed(void *owner, enum lease_protocol protocol)
 static int open_servers(struct gateway *g)
 {
 	struct server_name names[SERVERS_NAMES_MAX];
-	const struct server_name *chosen = g->config->servers;
-	size_t count = g->config->server_count;
+	struct servers_config c = { .loop = g->loop, .names = g->config->servers, .count = g->config->server_count, .what = "STUN server",
+		.per_second = g->config->stun_rate, .changed = servers_changed, .owner = g };
 
-	if (count == 0) {
-		for (; count < SERVERS_NAMES_MAX && servers_builtin[count]; count++)
-			if (server_name_parse(&names[count], servers_builtin[count]) < 0)
+	if (c.count == 0) {
+		for (; c.count < SERVERS_NAMES_MAX && servers_builtin[c.count]; c.count++)
+			if (server_name_parse(&names[c.count], servers_builtin[c.count]) < 0)
 				return -EINVAL;
-		chosen = names;
+		c.names = names;
 	}
-	return servers_open(&g->servers, g->loop, chosen, count, servers_changed, g);
+	return servers_open(&g->servers, &c);
+}
+
+/* Looked up only when no STUN server keeps a TCP connection. */
+static int open_hosts(struct gateway *g)
+{
+	struct server_name names[SERVERS_NAMES_MAX];
+	struct servers_config c = { .loop = g->loop, .names = g->config->hosts, .count = g->config->host_count,
+		.what = "keepalive host", .per_second = g->config->stun_rate, .changed = servers_changed, .owner = g, .idle = true };
+
+	if (c.count == 0) {
+		for (; c.count < SERVERS_NAMES_MAX && servers_builtin_web[c.count]; c.count++)
+			if (server_name_parse_web(&names[c.count], servers_builtin_web[c.count]) < 0)
+				return -EINVAL;
+		c.names = names;
+	}
+	return servers_open(&g->hosts, &c);
+}
+
+static int open_scouts(struct gateway *g)
+{
+	int err = 0;
+
+	for (size_t i = 0; i < 2 && err == 0; i++) {
+		const struct punch_config c = { .loop = g->loop, .servers = g->servers, .hosts = g->hosts,
+			.protocol = i ? LEASE_TCP : LEASE_UDP, .local = endpoint_ipv4(g->wan.ip, 0),
+			.keepalive_ms = g->config->keepalive_s * 1000 };
+
+		err = scout_open(&g->scouts[i], &c, keepalive_changed, g);
+	}
+	return err;
+}
+
+static int open_pool(struct gateway *g)
+{
+	const struct pool_config c = { .punch = hole_config(g, LEASE_UDP), .relay_low = g->config->relay_low,
+		.relay_high = g->config->relay_high, .wanted = g->config->pool, .room = pool_room, .taken = pool_taken, .owner = g };
+
+	return pool_open(&g->pool, &c);
 }
 
 static int open_parts(struct gateway *g)
@@ -470,8 +575,14 @@ static int open_parts(struct gateway *g)
 		err = rules_open(&g->rules, g->config->firewall, g->firewall, g->wan.ip);
 	if (err == 0)
 		err = open_servers(g);
+	if (err == 0)
+		err = open_hosts(g);
+	if (err == 0)
+		err = open_scouts(g);
+	if (err == 0)
+		err = open_pool(g);
 	for (size_t i = 0; i < 2 && err == 0; i++) {
-		const struct line_config c = { .loop = g->loop, .servers = g->servers, .protocol = i ? LEASE_TCP : LEASE_UDP,
+		const struct line_config c = { .loop = g->loop, .servers = g->servers, .hosts = g->hosts, .protocol = i ? LEASE_TCP : LEASE_UDP,
 			.wan_ip = g->wan.ip, .wan_index = g->wan.index, .watch_ms = g->config->watch_s * 1000, .event = line_event,
 			.owner = g };
 
@@ -508,7 +619,11 @@ void gateway_log_mappings(const struct gateway *g)
 	const uint64_t now_ms = clock_ms();
 	char text[160];
 
-	log_info("mappings count=%zu epoch=%u s", leases_count(g->leases), gateway_epoch_s(g));
+	log_info("mappings count=%zu epoch=%u s pool: UDP=%zu TCP=%zu keepalive: UDP=%u TCP=%u ms", leases_count(g->leases),
+		gateway_epoch_s(g), pool_ready(g->pool, LEASE_UDP), pool_ready(g->pool, LEASE_TCP),
+		scout_keepalive_ms(scout_of(g, LEASE_UDP)), scout_keepalive_ms(scout_of(g, LEASE_TCP)));
+	servers_log_health(g->servers);
+	servers_log_health(g->hosts);
 	for (struct lease *l = leases_next(g->leases, NULL); l; l = leases_next(g->leases, l)) {
 		const struct mapping *m = l->owner;
 
@@ -536,10 +651,14 @@ void gateway_close(struct gateway *g)
 		leases_remove(g->leases, m->lease);
 		free(m);
 	}
+	pool_close(g->pool);
+	scout_close(g->scouts[0]);
+	scout_close(g->scouts[1]);
 	rules_close(g->rules);
 	leases_free(g->leases);
 	line_close(g->lines[0]);
 	line_close(g->lines[1]);
 	servers_close(g->servers);
+	servers_close(g->hosts);
 	uv_close((uv_handle_t *)&g->sweep, free_gateway);
 }

@@ -95,12 +95,12 @@ static uint32_t mix(uint32_t x)
 	return x ^ x >> 16;
 }
 
-static uint32_t lot(uint32_t seed, size_t server, uint32_t weight)
+static uint32_t lot(uint32_t seed, uint32_t key, uint32_t weight)
 {
 	uint32_t best = 0;
 
 	for (uint32_t i = 0; i < weight; i++) {
-		const uint32_t drawn = mix(seed ^ mix((uint32_t)server * WEIGHT + i + 1));
+		const uint32_t drawn = mix(seed ^ mix(key * WEIGHT + i + 1));
 
 		best = drawn > best ? drawn : best;
 	}
@@ -121,7 +121,7 @@ size_t health_choose(struct health *list, size_t count, uint32_t seed, bool tria
 
 	for (size_t i = 0; i < count; i++) {
 		const unsigned r = rank(&list[i]);
-		const uint32_t drawn = lot(seed, i, weight(&list[i], now_ms));
+		const uint32_t drawn = lot(seed, list[i].key, weight(&list[i], now_ms));
 
 		if (trial && r == 0 && now_ms >= list[i].trial_ms) {
 			list[i].trial_ms = now_ms + pause_ms(&list[i]);

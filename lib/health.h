@@ -15,7 +15,7 @@
  * Questions to one server are paced: each takes its place in a queue of so many a second,
  * of which a short burst may go at once.
  *
- * Pure state: time is an argument. All zero is a server of which nothing is known, yet.
+ * Pure state: time is an argument. All zero but the key is a server of which nothing is known.
  */
 #ifndef LIB_HEALTH_H
 #define LIB_HEALTH_H
@@ -27,6 +27,7 @@
 #define HEALTH_BURST 20 /* questions that may go at once */
 
 struct health {
+	uint32_t key; /* given by the owner: tells this server from the others, and stays */
 	uint64_t answered, failed; /* questions, so far */
 	uint32_t rtt_ms;	   /* smoothed; 0: not known */
 	bool hangs_up;		   /* TCP: closes the connection after one answer */

@@ -42,12 +42,16 @@ struct hole {
 	struct endpoint outer; /* last confirmed; kept when LOST */
 	struct endpoint asked; /* the server asked last */
 	uint32_t rtt_ms;       /* last measured round trip, 0: not yet */
+	uint64_t heard_ms;     /* when an answer came last, 0: never */
+	struct endpoint before; /* with HOLE_CHANGED: what outer was */
+	uint32_t silent_ms;    /* with HOLE_HELD and HOLE_CHANGED: the silence before the question */
 
 	/* private */
 	bool asking;
 	struct transaction question;
 	uint64_t next_ms;	    /* when to ask, if not asking */
 	bool spread;		    /* the next rest is shorter by chance */
+	bool rested;		    /* the question follows on a rest */
 	uint32_t turn;		    /* index of the server to ask, modulo their number */
 	uint8_t failures;	    /* in a row */
 	uint32_t tried;		    /* servers of this round that failed */
@@ -64,8 +68,10 @@ struct hole {
 enum hole_action {
 	HOLE_WAIT,    /* nothing until hole_wake_ms */
 	HOLE_SEND,    /* step.bytes to step.to */
+	HOLE_FAILED,  /* step.to did not answer a question, or not with use */
 	HOLE_OPENED,  /* h->outer is known, for the first time or again after LOST */
 	HOLE_CHANGED, /* h->outer is another, confirmed */
+	HOLE_HELD,    /* an answer after a rest said the same: the mapping bore h->silent_ms of silence */
 	HOLE_GONE,    /* LOST: nobody answers, or the answers disagree (step.disagree) */
 	HOLE_SUSPECT, /* an answer deviates, or a question failed: others may want to look too */
 };
@@ -87,6 +93,19 @@ bool hole_receive(struct hole *h, const struct endpoint *from, const void *bytes
 void hole_break(struct hole *h, const struct endpoint *server, uint64_t now_ms);
 /* Asks now rather than at the next keepalive. */
 void hole_recheck(struct hole *h, uint64_t now_ms);
+/* Another keepalive_ms: shorter, it counts for the rest that is under way as well. */
+void hole_keepalive(struct hole *h, uint32_t keepalive_ms, uint64_t now_ms);
+/*
+ * Whether the next hole_step begins a question; then its server may be chosen (index into
+ * the list) or the question put off. *retry: it follows on a failure or a deviating answer,
+ * and the hole is at the next server by itself.
+ */
+bool hole_begins(const struct hole *h, uint64_t now_ms, bool *retry);
+uint32_t hole_server(const struct hole *h);
+void hole_choose(struct hole *h, uint32_t server);
+void hole_defer(struct hole *h, uint64_t until_ms);
+/* Open, and nothing speaks against it: what strangers meet is h->outer as far as anybody can know. */
+bool hole_sure(const struct hole *h, uint64_t now_ms);
 uint64_t hole_wake_ms(const struct hole *h);
 
 #endif
