@@ -210,7 +210,7 @@ static int punch_relay(struct gateway *g, struct mapping *m, const struct lease_
 	c.event = hole_event;
 	c.owner = m;
 	for (uint32_t i = 0, tries = 0; i < range && tries < RELAY_TRIES && err == -EADDRINUSE; i++) {
-		if (!leases_find_relay(g->leases, key->protocol, c.local.port)) {
+		if (!leases_find_relay(g->leases, key->protocol, c.local.port) && !pool_has(g->pool, key->protocol, c.local.port)) {
 			err = punch_open(out, &c);
 			tries++;
 		}
@@ -398,6 +398,7 @@ static void sweep(uv_timer_t *timer)
 		}
 	}
 	rules_scrub(g->rules);
+	pool_tend(g->pool);
 }
 
 static void recheck_all(struct gateway *g, enum lease_protocol protocol)

@@ -68,6 +68,16 @@ static void drop(struct spare *s)
 	s->punch = NULL;
 }
 
+bool pool_has(const struct pool *p, enum lease_protocol protocol, uint16_t port)
+{
+	const struct spare *spares = p->kinds[protocol == LEASE_TCP].spares;
+
+	for (size_t i = 0; i < POOL_MAX; i++)
+		if (spares[i].punch && punch_port(spares[i].punch) == port)
+			return true;
+	return false;
+}
+
 static uint16_t some_port(const struct pool *p)
 {
 	uint32_t r;
@@ -90,17 +100,17 @@ static int open_spare(struct pool *p, struct kind *k)
 	c.owner = s;
 	for (unsigned i = 0; i < TRIES && err == -EADDRINUSE; i++) {
 		c.local.port = some_port(p);
-		if (!p->config.taken(p->config.owner, k->protocol, c.local.port))
+		if (!pool_has(p, k->protocol, c.local.port) && !p->config.taken(p->config.owner, k->protocol, c.local.port))
 			err = punch_open(&s->punch, &c);
 	}
 	return err;
 }
 
-static bool wants(const struct pool *p, const struct kind *k)
+static size_t wanted(const struct pool *p, const struct kind *k)
 {
-	const size_t have = count_of(k), room = p->config.room(p->config.owner, k->protocol);
+	const size_t room = p->config.room(p->config.owner, k->protocol);
 
-	return k->suited && have < p->config.wanted && have < room;
+	return !k->suited ? 0 : room < p->config.wanted ? room : p->config.wanted;
 }
 
 /* One hole of each protocol a turn. */
@@ -110,15 +120,25 @@ static void fill(uv_timer_t *timer)
 	uint64_t again_ms = 0;
 
 	for (size_t i = 0; i < 2; i++) {
-		if (!wants(p, &p->kinds[i]))
+		struct kind *k = &p->kinds[i];
+		const size_t want = wanted(p, k);
+
+		while (count_of(k) > want)
+			pool_yield(p, k->protocol, 0);
+		if (count_of(k) == want)
 			continue;
-		if (open_spare(p, &p->kinds[i]) < 0)
+		if (open_spare(p, k) < 0)
 			again_ms = FAILED_MS;
 		else if (again_ms == 0)
 			again_ms = FILL_MS;
 	}
 	if (again_ms)
 		fill_in(p, again_ms);
+}
+
+void pool_tend(struct pool *p)
+{
+	fill_in(p, FILL_MS);
 }
 
 void pool_suited(struct pool *p, enum lease_protocol protocol, bool suited)

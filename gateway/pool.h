@@ -16,7 +16,7 @@
 
 struct pool;
 
-/* How many more holes of this protocol may be now, of those wanted: mappings come first. */
+/* How many holes of this protocol the pool may have now, at most: mappings come first. */
 typedef size_t pool_room_fn(void *owner, enum lease_protocol protocol);
 /* Whether a relay port is a mapping's. */
 typedef bool pool_taken_fn(void *owner, enum lease_protocol protocol, uint16_t port);
@@ -33,8 +33,12 @@ struct pool_config {
 int pool_open(struct pool **out, const struct pool_config *config);
 /* Fills and holds while a protocol's line is suited; ends its holes when it is not. */
 void pool_suited(struct pool *p, enum lease_protocol protocol, bool suited);
+/* Looks whether the pool is as large as it may be; to be called now and then. */
+void pool_tend(struct pool *p);
 /* A ready hole, assigned to its new owner, or NULL. */
 struct punch *pool_take(struct pool *p, enum lease_protocol protocol, punch_event_fn *event, void *owner);
+/* Whether a relay port is one of the pool's: TCP sockets would share it without a word. */
+bool pool_has(const struct pool *p, enum lease_protocol protocol, uint16_t port);
 /* Gives up a hole that is in another's way: that on this port, or with port 0 any. True when there was one. */
 bool pool_yield(struct pool *p, enum lease_protocol protocol, uint16_t port);
 void pool_keepalive(struct pool *p, enum lease_protocol protocol, uint32_t keepalive_ms);

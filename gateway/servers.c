@@ -391,7 +391,7 @@ void servers_hung_up(struct servers *s, const struct endpoint *server)
 	struct health *h = health_of(&s->tcp, server);
 
 	if (h)
-		health_hung_up(h);
+		health_hung_up(h, clock_ms());
 }
 
 void servers_stayed(struct servers *s, const struct endpoint *server)

@@ -9,6 +9,7 @@
 #define WEIGHT	      8
 #define FAST_MS	      50 /* round trips up to so long are alike */
 #define HUNG_UP_OFTEN 2
+#define AT_ONCE_MS    800
 
 static uint32_t blame_at(const struct health *h, uint64_t now_ms)
 {
@@ -49,8 +50,11 @@ void health_failed(struct health *h, uint64_t now_ms)
 		h->pauses++;
 }
 
-void health_hung_up(struct health *h)
+void health_hung_up(struct health *h, uint64_t now_ms)
 {
+	if (h->hung_up && now_ms - h->hung_up_ms < AT_ONCE_MS)
+		return;
+	h->hung_up_ms = now_ms;
 	if (h->hung_up < HUNG_UP_OFTEN)
 		h->hung_up++;
 	h->hangs_up |= h->hung_up == HUNG_UP_OFTEN;

@@ -38,13 +38,14 @@ struct health {
 	uint64_t trial_ms; /* 0: well; else when it may be tried again */
 	uint8_t pauses;
 	uint8_t hung_up;   /* in a row */
+	uint64_t hung_up_ms;
 	uint64_t next_us;  /* when the queue is empty */
 };
 
 void health_answered(struct health *h, uint32_t rtt_ms, uint64_t now_ms); /* rtt_ms 0: not known */
 void health_failed(struct health *h, uint64_t now_ms);
-/* A TCP connection that gave one answer was closed; it gave a second one. */
-void health_hung_up(struct health *h);
+/* A TCP connection that gave one answer was closed (many at once: a server that ended, not its habit); it gave a second one. */
+void health_hung_up(struct health *h, uint64_t now_ms);
 void health_stayed(struct health *h);
 bool health_sick(const struct health *h);
 /* The line was down, not the servers: a sick one may be tried now. */
