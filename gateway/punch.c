@@ -336,11 +336,12 @@ void punch_assign(struct punch *p, punch_event_fn *event, void *owner)
 
 void punch_keepalive(struct punch *p, uint32_t keepalive_ms)
 {
-	if (keepalive_ms == p->config.keepalive_ms)
-		return;
+	const uint64_t wake_ms = hole_wake_ms(&p->hole);
+
 	p->config.keepalive_ms = keepalive_ms;
 	apply_keepalive(p);
-	uv_timer_start(&p->timer, fire, 0, 0);
+	if (hole_wake_ms(&p->hole) < wake_ms)
+		uv_timer_start(&p->timer, fire, 0, 0);
 }
 
 void punch_recheck(struct punch *p)

@@ -271,7 +271,7 @@ void hole_defer(struct hole *h, uint64_t until_ms)
 
 bool hole_sure(const struct hole *h, uint64_t now_ms)
 {
-	return h->state == HOLE_OPEN && h->failures == 0 && h->disagreements == 0 &&
+	return h->state == HOLE_OPEN && h->failures == 0 && h->disagreements == 0 && !h->spread && !h->unproven &&
 		now_ms - h->heard_ms <= h->config.keepalive_ms + timing.stream_ms;
 }
 

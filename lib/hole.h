@@ -50,7 +50,7 @@ struct hole {
 	bool asking;
 	struct transaction question;
 	uint64_t next_ms;	    /* when to ask, if not asking */
-	bool spread;		    /* the next rest is shorter by chance */
+	bool spread;		    /* the next rest is shorter by chance: a recheck is due or runs */
 	bool rested;		    /* the question follows on a rest */
 	uint32_t turn;		    /* index of the server to ask, modulo their number */
 	uint8_t failures;	    /* in a row */
@@ -104,7 +104,7 @@ bool hole_begins(const struct hole *h, uint64_t now_ms, bool *retry);
 uint32_t hole_server(const struct hole *h);
 void hole_choose(struct hole *h, uint32_t server);
 void hole_defer(struct hole *h, uint64_t until_ms);
-/* Open, and nothing speaks against it: what strangers meet is h->outer as far as anybody can know. */
+/* Open, and nothing speaks against it: no failure, no recheck that is not answered yet, no broken connection, no old answer. */
 bool hole_sure(const struct hole *h, uint64_t now_ms);
 uint64_t hole_wake_ms(const struct hole *h);
 

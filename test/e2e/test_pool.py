@@ -6,6 +6,7 @@ import signal
 import socket
 import struct
 import sys
+import threading
 import time
 import unittest
 
@@ -144,6 +145,25 @@ class Servers(unittest.TestCase):
             home.spawn("stun", [home.program("server"), "--ipv4", STUN], ready=f"listening tcp {STUN}:3479")
             gateway.wait_line(f"STUN server {STUN}:3478 answers again over UDP", timeout=45)
 
+    def count_questions(self, home):
+        """A STUN server at STUN2 that answers over UDP; returns the list of the kernel's times of its questions."""
+        s, times = home.socket("stun2", timeout=None), []
+        s.setsockopt(socket.SOL_SOCKET, 35, 1)  # SO_TIMESTAMPNS
+        s.bind((STUN2, 3478))
+
+        def serve():
+            try:
+                while True:
+                    question, ancillary, _, peer = s.recvmsg(100, 100)
+                    times.append(sum(x * y for x, y in zip(struct.unpack("ll", ancillary[0][2]), (1, 1e-9))))
+                    port, ip = peer[1] ^ 0x2112, bytes(a ^ b for a, b in zip(socket.inet_aton(peer[0]), b"\x21\x12\xa4\x42"))
+                    s.sendto(b"\1\1\0\x0c" + question[4:20] + struct.pack("!HHBBH4s", 0x20, 8, 0, 1, port, ip), peer)
+            except OSError:
+                pass  # closed: the laboratory ends
+
+        threading.Thread(target=serve, daemon=True).start()
+        return times
+
     def moved(self, gateway):
         """How many mappings are open at the new address."""
         mark = len(gateway.lines)
@@ -153,8 +173,8 @@ class Servers(unittest.TestCase):
     def test_hundred(self):
         """With two servers, each asked at most 100 times a second, 100 mappings are re-learned within 2 s of the line's move"""
         with Home() as home:
-            home.spawn("stun2", [home.program("server"), "--ipv4", STUN2], ready=f"listening tcp {STUN2}:3479")
-            gateway = home.gateway("--watch", "1", "--max-mappings-per-client", "100", "--log-level", "info", stun=(STUN, STUN2))
+            times = self.count_questions(home)
+            gateway = home.gateway("--watch", "1", "--max-mappings-per-client", "100", "--log-level", "info", stun=(STUN, f"udp:{STUN2}"))
             gateway.wait_line("NAT UDP mapping")
             pmp = Pmp(home)
             asks = [struct.pack("!BBHHHI", 0, UDP, 0, 8000 + i, 0, 3600) for i in range(100)]
@@ -167,6 +187,10 @@ class Servers(unittest.TestCase):
             took = time.monotonic() - moved
             print(f"# 100 mappings re-learned {took:.2f} s after the line")
             self.assertLess(took, 2)
+            most = max(sum(t <= other < t + 1 for other in times) for t in times)
+            print(f"# at most {most} questions within a second, {len(times)} in all")
+            self.assertGreater(most, 50, "the server was asked at all")
+            self.assertLess(most, 150, "100 and a burst of 20; what is delayed on its way comes closer together")
 
 
 class Keepalive(unittest.TestCase):

@@ -640,12 +640,38 @@ static void the_server_of_a_question_may_be_chosen_and_the_question_put_off(void
 	assert_int_equal(w.servers[2].asked, 1);
 	assert_false(hole_begins(&w.hole, w.sim.now_ms, &retry));
 	hole_defer(&w.hole, w.sim.now_ms + 60000); /* it is being asked */
-	assert_true(hole_sure(&w.hole, w.sim.now_ms));
-	run_for(&w, 2500);
-	assert_false(hole_sure(&w.hole, w.sim.now_ms)); /* the next server is asked */
-	run_for(&w, RTT_MS);
-	assert_true(hole_sure(&w.hole, w.sim.now_ms));
+	run_for(&w, 2500 + RTT_MS);
 	assert_int_equal(hole_server(&w.hole) % 3, 0);
+}
+
+static void a_hole_is_sure_while_nothing_speaks_against_it(void **state)
+{
+	struct world w;
+
+	(void)state;
+	for (int stream = 0; stream < 2; stream++) {
+		world_new(&w, 2, stream);
+		assert_false(hole_sure(&w.hole, w.sim.now_ms)); /* it is being punched */
+		run_for(&w, RTT_MS);
+		assert_true(hole_sure(&w.hole, w.sim.now_ms));
+		run_for(&w, 5 * KEEPALIVE_MS);
+		assert_true(hole_sure(&w.hole, w.sim.now_ms));
+		hole_recheck(&w.hole, w.sim.now_ms);
+		assert_false(hole_sure(&w.hole, w.sim.now_ms)); /* somebody suspects something */
+		run_for(&w, RTT_MS);
+		assert_true(hole_sure(&w.hole, w.sim.now_ms));
+		w.outer.port++;
+		hole_recheck(&w.hole, w.sim.now_ms);
+		run_for(&w, RTT_MS);
+		assert_false(hole_sure(&w.hole, w.sim.now_ms)); /* an answer deviated */
+		run_for(&w, RTT_MS);
+		assert_true(hole_sure(&w.hole, w.sim.now_ms));
+		hole_break(&w.hole, &w.hole.asked, w.sim.now_ms);
+		assert_false(hole_sure(&w.hole, w.sim.now_ms));
+		run_for(&w, 2000);
+		assert_true(hole_sure(&w.hole, w.sim.now_ms));
+		assert_false(hole_sure(&w.hole, w.sim.now_ms + 2 * KEEPALIVE_MS)); /* the machine slept */
+	}
 }
 
 /* Else ten thousand holes would ask at one moment from then on, each keepalive. */
@@ -879,6 +905,7 @@ int main(void)
 		T(each_keepalive_tells_how_long_the_silence_was),
 		T(a_shorter_keepalive_counts_at_once_and_spreads),
 		T(the_server_of_a_question_may_be_chosen_and_the_question_put_off),
+		T(a_hole_is_sure_while_nothing_speaks_against_it),
 		T(holes_rechecked_together_spread_again),
 		T(a_hole_without_servers_waits_for_some),
 		T(the_server_list_may_shrink_at_any_time),
