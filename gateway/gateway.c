@@ -490,7 +490,9 @@ static void line_event(void *owner, enum lease_protocol protocol, enum line_even
 		if (protocol == LEASE_UDP || line_public_ip(line_of(g, LEASE_UDP)) == 0)
 			if (ip != g->public_ip)
 				moved(g, ip);
-		scout_moved(scout_of(g, protocol));
+		/* All mappings are new ones; but a watch hole that rests too long may only have lost its own. */
+		if (event == LINE_MOVED || g->config->watch_s * 1000 <= scout_keepalive_ms(scout_of(g, protocol)))
+			scout_moved(scout_of(g, protocol));
 		break;
 	case LINE_SUSPECT:
 		recheck_all(g, protocol);

@@ -13,8 +13,9 @@
 #include "sys/net.h"
 #include "sys/udp.h"
 
-#define ANCHOR_WAIT_MS 200 /* until it is looked again whether the anchor stands */
-#define ANCHORED       4   /* STUN servers are asked every so many intervals */
+#define ANCHOR_WAIT_MS	200 /* until it is looked again whether the anchor stands */
+#define WATCH_ANCHOR_MS 20000 /* a watch hole's interval is not for holding */
+#define ANCHORED	4 /* STUN servers are asked every so many intervals */
 
 struct punch {
 	struct punch_config config;
@@ -153,13 +154,18 @@ static void doubt(struct punch *p, const struct endpoint *server)
 	}
 }
 
+static uint32_t anchor_ms(const struct punch *p)
+{
+	return p->config.steady ? WATCH_ANCHOR_MS : p->config.keepalive_ms;
+}
+
 /* STUN servers are asked more seldom while an anchor holds. */
 static void apply_keepalive(struct punch *p)
 {
 	const bool anchored = p->anchor && anchor_stands(p->anchor);
 
 	if (p->anchor)
-		anchor_interval(p->anchor, p->config.keepalive_ms);
+		anchor_interval(p->anchor, anchor_ms(p));
 	hole_keepalive(&p->hole, p->config.keepalive_ms * (anchored ? ANCHORED : 1), clock_ms());
 }
 
@@ -187,7 +193,7 @@ static bool wants_anchor(struct punch *p)
 		return false;
 	}
 	local.port = p->port;
-	if (!p->anchor && anchor_open(&p->anchor, p->config.loop, p->config.hosts, &local, p->config.keepalive_ms, anchor_event, p) < 0)
+	if (!p->anchor && anchor_open(&p->anchor, p->config.loop, p->config.hosts, &local, anchor_ms(p), anchor_event, p) < 0)
 		return false;
 	return !anchor_settled(p->anchor);
 }

@@ -30,7 +30,7 @@ struct punch_config {
 	enum lease_protocol protocol;
 	struct endpoint local; /* port 0: any */
 	uint32_t keepalive_ms;
-	bool steady; /* never the one that tries whether a silent server is back */
+	bool steady; /* a watch hole: never the one that tries whether a silent server is back */
 	punch_event_fn *event;
 	void *owner;
 };

@@ -45,13 +45,19 @@ static void go_silent(struct scout *s)
 		punch_keepalive(s->punch, cadence_silence_ms(&s->cadence, clock_ms()));
 }
 
+/* Then no hole is silent for as long as it says: its anchor is not. */
+static bool is_anchored(const struct scout *s)
+{
+	return s->config.protocol == LEASE_TCP && !servers_keep_tcp(s->config.servers);
+}
+
 static void lived(struct scout *s)
 {
 	const struct hole *h = punch_hole(s->punch);
 	bool news;
 
-	if (s->config.protocol == LEASE_TCP && !servers_keep_tcp(s->config.servers))
-		return; /* the anchor was not silent */
+	if (is_anchored(s))
+		return;
 	/* A NAT that keeps the port gives it again to a mapping made anew: life cannot be told from death. */
 	if (h->outer.port == punch_port(s->punch))
 		news = cadence_blind(&s->cadence);
@@ -65,7 +71,7 @@ void scout_changed(struct scout *s, const struct hole *h)
 {
 	const uint32_t silent_ms = h->silent_ms;
 
-	if (endpoint_ip32(&h->outer) != endpoint_ip32(&h->before) || clock_ms() < s->moved_ms + MOVED_MS)
+	if (is_anchored(s) || endpoint_ip32(&h->outer) != endpoint_ip32(&h->before) || clock_ms() < s->moved_ms + MOVED_MS)
 		return; /* not silence was the reason */
 	log_debug("keepalive %s: a silent port was lost after=%u.%u s", name_of(s), silent_ms / 1000, silent_ms / 100 % 10);
 	if (cadence_died(&s->cadence, silent_ms, clock_ms()))

@@ -16,7 +16,7 @@
 #define FRESH_MS	 600000
 #define RETRY_MS	 5000
 #define RETRY_SLOWEST_MS 300000
-#define AGAIN_MS	 30000 /* between lookups of a name none of whose addresses answers */
+#define AGAIN_MS	 10000 /* between lookups of a name none of whose addresses answers */
 #define WAIT_MS		 5000  /* a queue so long is said in the log */
 #define WAIT_LOG_MS	 60000
 
