@@ -104,7 +104,9 @@ static void ask(struct anchor *a)
 	const char *host = servers_host(a->hosts, dial_server(a->dial));
 	char text[400];
 	const int len = snprintf(text, sizeof(text),
-		"HEAD / HTTP/1.1\r\nHost: %s\r\nUser-Agent: stunway-gateway/" STUNWAY_VERSION " (keeps a port open)\r\nConnection: keep-alive\r\n\r\n",
+		"HEAD / HTTP/1.1\r\nHost: %s\r\n"
+		"User-Agent: stunway-gateway/" STUNWAY_VERSION " (keeps a port open)\r\n"
+		"Connection: keep-alive\r\n\r\n",
 		host ? host : "localhost");
 
 	a->asked = true;
@@ -151,7 +153,8 @@ int anchor_open(struct anchor **out, uv_loop_t *loop, struct servers *hosts, con
 
 	if (!a)
 		return -ENOMEM;
-	*a = (struct anchor){ .loop = loop, .hosts = hosts, .local = *local, .interval_ms = interval_ms, .event = event, .owner = owner };
+	*a = (struct anchor){ .loop = loop, .hosts = hosts, .local = *local, .interval_ms = interval_ms, .event = event,
+		.owner = owner };
 	random_bytes(&a->seed, sizeof(a->seed));
 	uv_timer_init(loop, &a->timer);
 	a->timer.data = a;

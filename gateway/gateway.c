@@ -258,9 +258,10 @@ static int begin(struct gateway *g, const struct lease_key *key, const struct na
 	}
 	m->lease->owner = m;
 	m->rule.mapping = (struct firewall_mapping){ key->protocol, m->lease->relay_port, key->client_ip, key->internal_port };
-	/* The question is on its way: the firewall's work takes no time of the answer's. */
-	if (!promised(m) && line_verdict(line_of(g, key->protocol)) == LINE_SUITED)
-		rules_add(g->rules, &m->rule);
+	if (promised(m))
+		say(m, LOG_LEVEL_INFO, "hole open", " from=pool");
+	else if (line_verdict(line_of(g, key->protocol)) == LINE_SUITED)
+		rules_add(g->rules, &m->rule); /* the question is on its way: this takes no time of the answer's */
 	settle(m); /* at once, with a hole of the pool */
 	return 0;
 }
@@ -585,8 +586,8 @@ static int open_parts(struct gateway *g)
 	if (err == 0)
 		err = open_pool(g);
 	for (size_t i = 0; i < 2 && err == 0; i++) {
-		const struct line_config c = { .loop = g->loop, .servers = g->servers, .hosts = g->hosts, .protocol = i ? LEASE_TCP : LEASE_UDP,
-			.wan_ip = g->wan.ip, .wan_index = g->wan.index, .watch_ms = g->config->watch_s * 1000, .event = line_event,
+		const struct line_config c = { .loop = g->loop, .servers = g->servers, .hosts = g->hosts,
+			.protocol = i ? LEASE_TCP : LEASE_UDP, .wan_ip = g->wan.ip, .wan_index = g->wan.index, .watch_ms = g->config->watch_s * 1000, .event = line_event,
 			.owner = g };
 
 		err = line_open(&g->lines[i], &c);

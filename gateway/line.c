@@ -238,8 +238,9 @@ static void silence(uv_timer_t *timer)
 int line_open(struct line **out, const struct line_config *config)
 {
 	struct line *l = calloc(1, sizeof(*l));
-	const struct punch_config watch = { .loop = config->loop, .servers = config->servers, .hosts = config->hosts, .steady = true, .protocol = config->protocol,
-		.local = endpoint_ipv4(config->wan_ip, 0), .keepalive_ms = config->watch_ms, .event = watch_event, .owner = l };
+	const struct punch_config watch = { .loop = config->loop, .servers = config->servers, .hosts = config->hosts,
+		.protocol = config->protocol, .local = endpoint_ipv4(config->wan_ip, 0), .keepalive_ms = config->watch_ms, .steady = true,
+		.event = watch_event, .owner = l };
 	int err;
 
 	if (!l)

@@ -44,8 +44,9 @@ struct health {
 
 void health_answered(struct health *h, uint32_t rtt_ms, uint64_t now_ms); /* rtt_ms 0: not known */
 void health_failed(struct health *h, uint64_t now_ms);
-/* A TCP connection that gave one answer was closed (many at once: a server that ended, not its habit); it gave a second one. */
+/* A TCP connection was closed after one answer. Many at one moment are one: a server that ended, which is no habit. */
 void health_hung_up(struct health *h, uint64_t now_ms);
+/* A TCP connection gave a second answer. */
 void health_stayed(struct health *h);
 bool health_sick(const struct health *h);
 /* The line was down, not the servers: a sick one may be tried now. */

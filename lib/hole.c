@@ -25,7 +25,7 @@ static uint32_t random_below(const struct hole *h, uint32_t bound)
 
 void hole_init(struct hole *h, const struct hole_config *config, uint64_t now_ms)
 {
-	*h = (struct hole){ .config = *config, .next_ms = now_ms, .turn = config->start };
+	*h = (struct hole){ .config = *config, .next_ms = now_ms };
 }
 
 uint64_t hole_wake_ms(const struct hole *h)

@@ -32,7 +32,6 @@ enum hole_state { HOLE_PUNCHING, HOLE_OPEN, HOLE_LOST };
 struct hole_config {
 	bool stream;	       /* TCP */
 	uint32_t keepalive_ms; /* between an answer and the next question */
-	uint32_t start;	       /* which server is asked first: spreads holes over servers */
 	void (*random)(void *buf, size_t len); /* cryptographically strong */
 };
 

@@ -175,8 +175,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	sim_seed(how);
 	for (size_t i = 0; i < SERVERS; i++)
 		p.servers[i] = endpoint_ipv4(0xc0000201u + (uint32_t)i, STUN_PORT);
-	hole_init(&p.hole, &(struct hole_config){ .stream = how & 0x80, .keepalive_ms = 20000, .start = how, .random = sim_random },
+	hole_init(&p.hole, &(struct hole_config){ .stream = how & 0x80, .keepalive_ms = 20000, .random = sim_random },
 		p.now_ms);
+	hole_choose(&p.hole, how);
 	drain(&p);
 	while (r.left >= 2) {
 		const uint8_t operation = read_u8(&r), arg = read_u8(&r);

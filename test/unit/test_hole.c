@@ -220,8 +220,7 @@ static void a_hole_begins_at_the_server_it_was_given(void **state)
 	(void)state;
 	for (size_t i = 0; i < 6; i++) {
 		world_new(&w, 3, false);
-		hole_init(&w.hole, &(struct hole_config){ .keepalive_ms = KEEPALIVE_MS, .start = starts[i], .random = sim_random },
-			w.sim.now_ms);
+		hole_choose(&w.hole, starts[i]);
 		run_for(&w, RTT_MS);
 		assert_int_equal(w.servers[starts[i] % 3].asked, 1);
 	}
