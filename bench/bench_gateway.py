@@ -2,6 +2,7 @@
 """stunway-gateway: how long an answer takes, beside the network's own round trip; how much memory a mapping takes.
 
   request to answer    a new mapping, hole and all, over a line of 40 ms; limit: 1 round trip for UDP, 2 for TCP
+  from the pool        the same with a hole that stands ready; limit: 10 ms
   while a hole waits   an address request while another client's hole waits for a silent server; limit: the LAN's own round trip
   memory               100 mappings held, idle
 """
@@ -59,7 +60,7 @@ def lan_round_trip(home):
 def request_to_answer():
     print("Request to answer, a new mapping without a pool, 40 ms line")
     with Home({**FULL_CONE, "delay": 20}) as home:
-        gateway = home.gateway("--max-mappings-per-client", "1000", "--log-level", "info")
+        gateway = home.gateway("--max-mappings-per-client", "1000", "--log-level", "info", "--pool", "0")
         for protocol in ["UDP", "TCP"]:
             gateway.wait_line(f"NAT {protocol} mapping")
         rtt, text = line_round_trip(home)
@@ -74,10 +75,26 @@ def request_to_answer():
                   f" of {trips} round trip{'s' if trips > 1 else ''}")
 
 
+def from_the_pool():
+    print("Request to answer, a new mapping from the pool, 40 ms line")
+    with Home({**FULL_CONE, "delay": 20}) as home:
+        gateway = home.gateway("--log-level", "info", "--pool", "64")
+        for protocol in ["UDP", "TCP"]:
+            gateway.wait_line(f"NAT {protocol} mapping")
+        time.sleep(9)  # ten holes a second
+        pmp = Pmp(home)
+        for name, opcode in [("UDP", UDP), ("TCP", TCP)]:
+            def once(port):
+                answer = pmp.map(opcode, port)
+                assert answer.result == 0, answer.data
+            _, text = quartiles([ms(lambda p=p: once(p)) for p in range(9000, 9000 + SAMPLES)])
+            print(f"  {name}: request to answer       {text}")
+
+
 def while_a_hole_waits():
     print("An address request while another client's hole waits for a silent STUN server")
     with Home() as home:
-        gateway = home.gateway("--watch", "300", "--log-level", "info")
+        gateway = home.gateway("--watch", "300", "--log-level", "info", "--pool", "0")
         gateway.wait_line("NAT UDP mapping")
         _, text = lan_round_trip(home)
         print(f"  the LAN's round trip         {text}")
@@ -111,5 +128,6 @@ def memory():
 
 if __name__ == "__main__":
     request_to_answer()
+    from_the_pool()
     while_a_hole_waits()
     memory()

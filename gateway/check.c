@@ -73,7 +73,7 @@ static void broken(void *owner, struct dial *d)
 	advance(c);
 }
 
-static const struct dial_callbacks dial_callbacks = { established, message, broken };
+static const struct dial_callbacks dial_callbacks = { .established = established, .message = message, .broken = broken };
 
 /* Each question its own connection; all stay until the end, so that the NAT keeps one mapping. */
 static void ask_tcp(struct check *c, const struct inquiry_step *step)

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "gateway/pool.h"
 #include "sys/log.h"
 
 static bool is_interface_name(const char *name)
@@ -46,6 +47,19 @@ static int stun_read(void *config, const char *value, const char **why)
 	if (server_name_parse(&c->servers[c->server_count], value) < 0)
 		return -EINVAL;
 	c->server_count++;
+	return 0;
+}
+
+static int tcp_keepalive_read(void *config, const char *value, const char **why)
+{
+	struct config *c = config;
+
+	*why = "HOST[:PORT], given at most 32 times";
+	if (c->host_count == SERVERS_NAMES_MAX)
+		return -EINVAL;
+	if (server_name_parse_web(&c->hosts[c->host_count], value) < 0)
+		return -EINVAL;
+	c->host_count++;
 	return 0;
 }
 
@@ -170,6 +184,10 @@ static const struct option_row rows[] = {
 		.help = "Interface to serve, repeatable (every other one with a private address)" },
 	{ .name = "stun", .kind = OPTION_READ, .repeatable = true, .read = stun_read, .argument = "[udp:|tcp:]HOST[:PORT]",
 		.help = "STUN server, repeatable (a list of public ones)" },
+	{ .name = "stun-rate", .kind = OPTION_U32, .offset = AT(stun_rate), .min = 1, .max = 10000, .fallback = "100", .argument = "N",
+		.help = "Questions a second to one STUN server" },
+	{ .name = "tcp-keepalive", .kind = OPTION_READ, .repeatable = true, .read = tcp_keepalive_read, .argument = "HOST[:PORT]",
+		.help = "Web server that holds TCP ports where no STUN server keeps connections, repeatable (a list of public ones)" },
 	{ .name = "watch", .kind = OPTION_U32, .offset = AT(watch_s), .min = 1, .max = 300, .fallback = "5", .argument = "SECONDS",
 		.help = "How often the line is looked at" },
 	{ .name = "mark", .kind = OPTION_READ, .read = mark_read, .fallback = "0x00400000/0x00400000", .argument = "VALUE/MASK",
@@ -183,9 +201,11 @@ static const struct option_row rows[] = {
 	{ .name = "hold-max", .kind = OPTION_U32, .offset = AT(hold_max_s), .min = 120, .max = 604800, .fallback = "86400",
 		.argument = "SECONDS", .help = "Longest time a mapping is held for one request" },
 	{ .name = "keepalive", .kind = OPTION_U32, .offset = AT(keepalive_s), .min = 5, .max = 300, .fallback = "20",
-		.argument = "SECONDS", .help = "How often a hole is held open" },
+		.argument = "SECONDS", .help = "How often a hole is asked at least; more often where the NAT forgets sooner" },
 	{ .name = "fault-grace", .kind = OPTION_U32, .offset = AT(fault_grace_s), .min = 1, .max = 3600, .fallback = "60",
 		.argument = "SECONDS", .help = "How long a fault of the line is met with silence before clients are told" },
+	{ .name = "pool", .kind = OPTION_U32, .offset = AT(pool), .min = 0, .max = POOL_MAX, .fallback = "2", .argument = "N",
+		.help = "Holes punched ahead, per protocol" },
 	{ .name = "max-mappings", .kind = OPTION_U32, .offset = AT(max_mappings), .min = 1, .max = 65535, .fallback = "1024",
 		.argument = "N", .help = "Mappings in all" },
 	{ .name = "max-mappings-per-client", .kind = OPTION_U32, .offset = AT(max_mappings_per_client), .min = 1, .max = 65535,

@@ -17,6 +17,10 @@ struct config {
 	size_t lan_count; /* 0: found out */
 	struct server_name servers[SERVERS_NAMES_MAX];
 	size_t server_count; /* 0: the built-in list */
+	struct server_name hosts[SERVERS_NAMES_MAX];
+	size_t host_count; /* 0: the built-in list */
+	uint32_t stun_rate; /* questions a second and server */
+	uint32_t pool;
 	uint32_t watch_s;
 	uint32_t mark, mark_mask;
 	const char *accept_chains[FIREWALL_ACCEPT_CHAINS];

@@ -52,6 +52,7 @@ struct firewall_reach {
 
 #define FIREWALL_ACCEPT_CHAINS 8
 #define FIREWALL_BATCH	       200 /* mappings added at once */
+#define FIREWALL_SERVERS       64
 
 struct firewall_config {
 	const char *wan; /* interface name, borrowed for the call; "" while it is not known: then nothing is let in */
@@ -85,7 +86,7 @@ struct firewall_backend {
 	 * this one's from now on. NULL: the backend knows no hairpin, and may ignore `outer`.
 	 */
 	int (*reach)(struct firewall *f, const struct firewall_reach *changes, size_t count);
-	/* The servers in use, all of them, per protocol. */
+	/* The servers in use, all of them, per protocol; at most FIREWALL_SERVERS. */
 	int (*exempt)(struct firewall *f, enum lease_protocol protocol, const struct endpoint *servers, size_t count);
 	/*
 	 * Looks whether all is there that open or rebuild built, and, as a sample of the mappings, one that was

@@ -16,7 +16,6 @@
 #include "sys/nftables.h"
 
 #define COMMENT	    "stunway"
-#define SERVERS_MAX 32
 #define NOWHERE	    "/" /* no interface can be called so */
 
 struct firewall {
@@ -24,7 +23,7 @@ struct firewall {
 	struct nftables *kernel;
 	struct firewall_config config; /* but for wan */
 	uint64_t built;		       /* fingerprint of our table as it was built */
-	struct endpoint servers[2][SERVERS_MAX]; /* UDP, TCP */
+	struct endpoint servers[2][FIREWALL_SERVERS]; /* UDP, TCP */
 	size_t server_count[2];
 	char error[512];
 };
@@ -275,7 +274,7 @@ static int nft_exempt(struct firewall *f, enum lease_protocol protocol, const st
 
 	if (!out)
 		return -errno;
-	f->server_count[which] = count < SERVERS_MAX ? count : SERVERS_MAX;
+	f->server_count[which] = count < FIREWALL_SERVERS ? count : FIREWALL_SERVERS;
 	memcpy(f->servers[which], servers, f->server_count[which] * sizeof(*servers));
 	fputs("flush set inet stunway servers\n", out);
 	write_servers(out, "udp", f->servers[0], f->server_count[0]);

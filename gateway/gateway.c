@@ -7,8 +7,9 @@
 
 #include "gateway/keeper.h"
 #include "gateway/pace.h"
-#include "gateway/punch.h"
+#include "gateway/pool.h"
 #include "gateway/rules.h"
+#include "gateway/scout.h"
 #include "gateway/statefile.h"
 #include "sys/clock.h"
 #include "sys/holder.h"
@@ -50,7 +51,9 @@ struct gateway {
 	struct rules *rules;
 	struct pace *pace;
 	struct leases *leases;
-	struct servers *servers;
+	struct servers *servers, *hosts; /* STUN, and for --tcp-keepalive */
+	struct pool *pool;
+	struct scout *scouts[2]; /* UDP, TCP */
 	struct line *lines[2]; /* UDP, TCP */
 	struct keeper *keeper;
 	struct deletion deletions[DELETIONS_MAX];
@@ -102,6 +105,11 @@ static const char *protocol_name(enum lease_protocol protocol)
 static struct line *line_of(const struct gateway *g, enum lease_protocol protocol)
 {
 	return g->lines[protocol == LEASE_TCP];
+}
+
+static struct scout *scout_of(const struct gateway *g, enum lease_protocol protocol)
+{
+	return g->scouts[protocol == LEASE_TCP];
 }
 
 static const struct hole *hole_of(const struct mapping *m)
@@ -274,6 +282,7 @@ static void hole_event(void *owner, enum hole_action event, bool disagree)
 	case HOLE_CHANGED:
 		learn_outer(m);
 		say(m, LOG_LEVEL_INFO, "hole changed", "");
+		scout_changed(scout_of(g, m->lease->key.protocol), hole_of(m));
 		settle(m);
 		reach(m);
 		g->callbacks->announce(g->owner);
@@ -284,18 +293,31 @@ static void hole_event(void *owner, enum hole_action event, bool disagree)
 	case HOLE_SUSPECT:
 		log_debug("hole is checked again: %s", mapping_text(m, text, sizeof(text)));
 		break;
+	case HOLE_HELD:
+	case HOLE_FAILED:
 	case HOLE_WAIT:
 	case HOLE_SEND:
 		break;
 	}
 }
 
+/* Settings that all holes share. */
+static struct punch_config hole_config(const struct gateway *g, enum lease_protocol protocol)
+{
+	return (struct punch_config){ .loop = g->loop, .servers = g->servers, .hosts = g->hosts, .protocol = protocol,
+		.local = endpoint_ipv4(g->wan.ip, 0), .keepalive_ms = scout_keepalive_ms(scout_of(g, protocol)) };
+}
+
 static struct punch_config punch_config_of(struct mapping *m, enum lease_protocol protocol, uint16_t relay_port)
 {
-	struct gateway *g = m->gateway;
+	const struct gateway *g = m->gateway;
+	struct punch_config c = hole_config(g, protocol);
 
-	return (struct punch_config){ .loop = g->loop, .servers = g->servers, .protocol = protocol,
-		.local = endpoint_ipv4(g->wan.ip, relay_port), .keepalive_ms = g->config->keepalive_s * 1000, .event = hole_event, .owner = m };
+	c.local.port = relay_port;
+	c.direct = line_is_direct(line_of(g, protocol));
+	c.event = hole_event;
+	c.owner = m;
+	return c;
 }
 
 /* From a port on, and from the range's begin again, the first relay port that --access lets a client have; 0: none. */
@@ -331,13 +353,30 @@ static int punch_relay(struct gateway *g, struct mapping *m, const struct lease_
 	if (may_wish(g, key, wish) && punch_open(out, &c) == 0)
 		return 0;
 	for (uint32_t i = 0, tries = 0; i < range && tries < RELAY_TRIES && err == -EADDRINUSE; i++) {
-		if (!leases_find_relay(g->leases, key->protocol, port)) {
+		if (!leases_find_relay(g->leases, key->protocol, port) && !pool_has(g->pool, key->protocol, port)) {
 			c.local = endpoint_ipv4(g->wan.ip, port);
 			err = punch_open(out, &c);
 			tries++;
 		}
 		port = permitted_relay(g, key, port + 1u);
 	}
+	return err;
+}
+
+/* A hole that stands ready, or a new one; the pool gives way where it has the last free port or file. */
+static int get_punch(struct gateway *g, struct mapping *m, const struct lease_key *key, uint16_t wish)
+{
+	int err = 0;
+
+	m->punch = pool_take(g->pool, key->protocol, hole_event, m);
+	if (m->punch && !access_allows(&g->config->access, key->client_ip, key->internal_port, punch_port(m->punch))) {
+		punch_close(m->punch);
+		m->punch = NULL;
+	}
+	if (!m->punch)
+		err = punch_relay(g, m, key, wish, &m->punch);
+	if (err == -EADDRINUSE && pool_yield(g->pool, key->protocol, 0))
+		err = punch_relay(g, m, key, wish, &m->punch);
 	return err;
 }
 
@@ -355,7 +394,7 @@ static int begin(struct gateway *g, const struct lease_key *key, const struct na
 		return -ENOMEM;
 	*m = (struct mapping){ .gateway = g, .lifetime_s = hold_s(g, request->lifetime_s), .waiting = true,
 		.waiting_since_ms = clock_ms(), .asker = *asker, .request = *request };
-	err = punch_relay(g, m, key, request->suggested_port, &m->punch);
+	err = get_punch(g, m, key, request->suggested_port);
 	if (err == 0) {
 		err = leases_add(g->leases, key, punch_port(m->punch), expiry_ms(g, m->lifetime_s), &m->lease);
 		if (err < 0)
@@ -369,10 +408,13 @@ static int begin(struct gateway *g, const struct lease_key *key, const struct na
 	m->promise = keeper_promise(g->keeper);
 	m->rule.mapping = (struct firewall_mapping){ .protocol = key->protocol, .relay_port = m->lease->relay_port,
 		.client_ip = key->client_ip, .internal_port = key->internal_port };
+	learn_outer(m);
 	reach(m);
-	/* The question is on its way: the firewall's work takes no time of the answer's. */
-	if (line_verdict(line_of(g, key->protocol)) == LINE_SUITED)
-		rules_add(g->rules, &m->rule);
+	if (promised(m))
+		say(m, LOG_LEVEL_INFO, "hole open", " from=pool");
+	else if (line_verdict(line_of(g, key->protocol)) == LINE_SUITED)
+		rules_add(g->rules, &m->rule); /* the question is on its way: this takes no time of the answer's */
+	settle(m); /* at once, with a hole of the pool */
 	return 0;
 }
 
@@ -580,6 +622,25 @@ static void send_all(struct gateway *g, enum errand errand)
 		pace_add(g->pace, &((struct mapping *)l->owner)->turn, errand);
 }
 
+/* Spare holes are worth their questions only where holes are needed and work. */
+static void suit(struct gateway *g, enum lease_protocol protocol)
+{
+	const struct line *line = line_of(g, protocol);
+	const bool suited = g->wan.ip && line_verdict(line) == LINE_SUITED && !line_is_direct(line);
+
+	pool_suited(g->pool, protocol, suited);
+	scout_suited(scout_of(g, protocol), suited);
+}
+
+static void move_spares(struct gateway *g)
+{
+	pool_move(g->pool, g->wan.ip);
+	for (size_t i = 0; i < 2; i++) {
+		scout_move(g->scouts[i], g->wan.ip);
+		suit(g, i ? LEASE_TCP : LEASE_UDP);
+	}
+}
+
 /* Also where it was before: whatever it is, it is asked anew. The firewall first, then those who may announce a change. */
 static void line_here(struct gateway *g)
 {
@@ -590,6 +651,7 @@ static void line_here(struct gateway *g)
 		if (err < 0)
 			log_error("cannot watch the line from its address error=\"%s\"", strerror(-err));
 	}
+	move_spares(g);
 	send_all(g, MOVE);
 	g->unpunched = leases_next(g->leases, NULL);
 	uv_timer_start(&g->restore, restore_some, 0, 0);
@@ -636,6 +698,7 @@ static void sweep(uv_timer_t *timer)
 		}
 	}
 	rules_scrub(g->rules);
+	pool_tend(g->pool);
 }
 
 static void recheck_all(struct gateway *g, enum lease_protocol protocol)
@@ -648,6 +711,7 @@ static void recheck_all(struct gateway *g, enum lease_protocol protocol)
 	for (struct lease *l = leases_next(g->leases, NULL); l; l = leases_next(g->leases, l))
 		if (l->key.protocol == protocol)
 			pace_add(g->pace, &((struct mapping *)l->owner)->turn, RECHECK);
+	pool_recheck(g->pool, protocol);
 }
 
 static void move(struct mapping *m)
@@ -690,6 +754,33 @@ static void begin_epoch(struct gateway *g)
 	keeper_promise(g->keeper);
 }
 
+static void keepalive_changed(void *owner, enum lease_protocol protocol)
+{
+	struct gateway *g = owner;
+	const uint32_t keepalive_ms = scout_keepalive_ms(scout_of(g, protocol));
+
+	for (struct lease *l = leases_next(g->leases, NULL); l; l = leases_next(g->leases, l))
+		if (l->key.protocol == protocol)
+			punch_keepalive(((struct mapping *)l->owner)->punch, keepalive_ms);
+	pool_keepalive(g->pool, protocol, keepalive_ms);
+}
+
+/* The pool takes no mapping's place. */
+static size_t pool_room(void *owner, enum lease_protocol protocol)
+{
+	const struct gateway *g = owner;
+
+	(void)protocol;
+	return g->config->max_mappings - leases_count(g->leases);
+}
+
+static bool pool_taken(void *owner, enum lease_protocol protocol, uint16_t port)
+{
+	const struct gateway *g = owner;
+
+	return leases_find_relay(g->leases, protocol, port) != NULL;
+}
+
 /* A new public address: no hole of the old one lives on, and clients must renew (section 3.6). */
 static void moved(struct gateway *g, uint32_t ip)
 {
@@ -702,6 +793,8 @@ static void moved(struct gateway *g, uint32_t ip)
 	}
 	if (!first)
 		send_all(g, RENEW);
+	for (size_t i = 0; i < 2 && !first; i++)
+		pool_renew(g->pool, i ? LEASE_TCP : LEASE_UDP);
 	g->callbacks->announce(g->owner);
 }
 
@@ -726,6 +819,7 @@ static void verdict_came(struct gateway *g, enum lease_protocol protocol)
 	const bool unsuited = line_verdict(line_of(g, protocol)) == LINE_UNSUITED;
 	struct lease *next;
 
+	suit(g, protocol);
 	for (struct lease *l = leases_next(g->leases, NULL); l; l = next) {
 		struct mapping *m = l->owner;
 
@@ -756,6 +850,10 @@ static void line_event(void *owner, enum lease_protocol protocol, enum line_even
 			if (ip != g->public_ip)
 				moved(g, ip);
 		follow_line(g, protocol);
+		suit(g, protocol);
+		/* All mappings are new ones; but a watch hole that rests too long may only have lost its own. */
+		if (event == LINE_MOVED || g->config->watch_s * 1000 <= scout_keepalive_ms(scout_of(g, protocol)))
+			scout_moved(scout_of(g, protocol));
 		break;
 	case LINE_SUSPECT:
 		recheck_all(g, protocol);
@@ -769,10 +867,11 @@ static void line_event(void *owner, enum lease_protocol protocol, enum line_even
 static void servers_changed(void *owner, enum lease_protocol protocol)
 {
 	struct gateway *g = owner;
-	const struct endpoint *list;
-	size_t count;
+	struct endpoint list[2 * SERVERS_MAX];
+	size_t count = servers_ranked(g->servers, protocol, list);
 
-	list = servers_list(g->servers, protocol, &count);
+	if (g->hosts)
+		count += servers_ranked(g->hosts, protocol, list + count);
 	if (g->config->firewall->exempt(g->firewall, protocol, list, count) < 0)
 		log_error("firewall did not exempt the STUN servers error=\"%s\"", g->config->firewall->error(g->firewall));
 	if (line_of(g, protocol))
@@ -782,16 +881,54 @@ static void servers_changed(void *owner, enum lease_protocol protocol)
 static int open_servers(struct gateway *g)
 {
 	struct server_name names[SERVERS_NAMES_MAX];
-	const struct server_name *chosen = g->config->servers;
-	size_t count = g->config->server_count;
+	struct servers_config c = { .loop = g->loop, .names = g->config->servers, .count = g->config->server_count, .what = "STUN server",
+		.per_second = g->config->stun_rate, .changed = servers_changed, .owner = g };
 
-	if (count == 0) {
-		for (; count < SERVERS_NAMES_MAX && servers_builtin[count]; count++)
-			if (server_name_parse(&names[count], servers_builtin[count]) < 0)
+	if (c.count == 0) {
+		for (; c.count < SERVERS_NAMES_MAX && servers_builtin[c.count]; c.count++)
+			if (server_name_parse(&names[c.count], servers_builtin[c.count]) < 0)
 				return -EINVAL;
-		chosen = names;
+		c.names = names;
 	}
-	return servers_open(&g->servers, g->loop, chosen, count, servers_changed, g);
+	return servers_open(&g->servers, &c);
+}
+
+/* Looked up only when no STUN server keeps a TCP connection. */
+static int open_hosts(struct gateway *g)
+{
+	struct server_name names[SERVERS_NAMES_MAX];
+	struct servers_config c = { .loop = g->loop, .names = g->config->hosts, .count = g->config->host_count,
+		.what = "keepalive host", .per_second = g->config->stun_rate, .changed = servers_changed, .owner = g, .idle = true };
+
+	if (c.count == 0) {
+		for (; c.count < SERVERS_NAMES_MAX && servers_builtin_web[c.count]; c.count++)
+			if (server_name_parse_web(&names[c.count], servers_builtin_web[c.count]) < 0)
+				return -EINVAL;
+		c.names = names;
+	}
+	return servers_open(&g->hosts, &c);
+}
+
+static int open_scouts(struct gateway *g)
+{
+	int err = 0;
+
+	for (size_t i = 0; i < 2 && err == 0; i++) {
+		const struct punch_config c = { .loop = g->loop, .servers = g->servers, .hosts = g->hosts,
+			.protocol = i ? LEASE_TCP : LEASE_UDP, .local = endpoint_ipv4(g->wan.ip, 0),
+			.keepalive_ms = g->config->keepalive_s * 1000 };
+
+		err = scout_open(&g->scouts[i], &c, keepalive_changed, g);
+	}
+	return err;
+}
+
+static int open_pool(struct gateway *g)
+{
+	const struct pool_config c = { .punch = hole_config(g, LEASE_UDP), .relay_low = g->config->relay_low,
+		.relay_high = g->config->relay_high, .wanted = g->config->pool, .room = pool_room, .taken = pool_taken, .owner = g };
+
+	return pool_open(&g->pool, &c);
 }
 
 /* A mapping as the file is to have it: good until the next file at least, whatever clients renew before. */
@@ -1059,9 +1196,15 @@ static int open_parts(struct gateway *g, const struct state_limits *limits)
 		err = keeper_open(&g->keeper, &keeper);
 	if (err == 0)
 		err = open_servers(g);
+	if (err == 0)
+		err = open_hosts(g);
+	if (err == 0)
+		err = open_scouts(g);
+	if (err == 0)
+		err = open_pool(g);
 	for (size_t i = 0; i < 2 && err == 0; i++) {
-		const struct line_config c = { .loop = g->loop, .servers = g->servers, .protocol = i ? LEASE_TCP : LEASE_UDP,
-			.wan_ip = g->wan.ip, .wan_index = g->wan.index, .watch_ms = g->config->watch_s * 1000, .event = line_event,
+		const struct line_config c = { .loop = g->loop, .servers = g->servers, .hosts = g->hosts,
+			.protocol = i ? LEASE_TCP : LEASE_UDP, .wan_ip = g->wan.ip, .wan_index = g->wan.index, .watch_ms = g->config->watch_s * 1000, .event = line_event,
 			.owner = g };
 
 		err = line_open(&g->lines[i], &c);
@@ -1119,6 +1262,7 @@ static void line_gone(struct gateway *g)
 	g->fault_ms = clock_ms();
 	for (size_t i = 0; i < 2; i++)
 		line_move(g->lines[i], 0, 0);
+	move_spares(g);
 	for (struct lease *l = leases_next(g->leases, NULL); l; l = leases_next(g->leases, l))
 		punch_pause(((struct mapping *)l->owner)->punch);
 }
@@ -1145,7 +1289,11 @@ void gateway_log_mappings(const struct gateway *g)
 
 	log_nat(g, LEASE_UDP);
 	log_nat(g, LEASE_TCP);
-	log_info("mappings count=%zu epoch=%u s", leases_count(g->leases), gateway_epoch_s(g));
+	log_info("mappings count=%zu epoch=%u s pool: UDP=%zu TCP=%zu keepalive: UDP=%u TCP=%u ms", leases_count(g->leases),
+		gateway_epoch_s(g), pool_ready(g->pool, LEASE_UDP), pool_ready(g->pool, LEASE_TCP),
+		scout_keepalive_ms(scout_of(g, LEASE_UDP)), scout_keepalive_ms(scout_of(g, LEASE_TCP)));
+	servers_log_health(g->servers);
+	servers_log_health(g->hosts);
 	for (struct lease *l = leases_next(g->leases, NULL); l; l = leases_next(g->leases, l)) {
 		const struct mapping *m = l->owner;
 
@@ -1179,12 +1327,16 @@ void gateway_close(struct gateway *g)
 		rules_forget(g->rules, &m->rule);
 		forget(m);
 	}
+	pool_close(g->pool);
+	scout_close(g->scouts[0]);
+	scout_close(g->scouts[1]);
 	rules_close(g->rules);
 	pace_close(g->pace);
 	leases_free(g->leases);
 	line_close(g->lines[0]);
 	line_close(g->lines[1]);
 	servers_close(g->servers);
+	servers_close(g->hosts);
 	g->closing = 3;
 	uv_close((uv_handle_t *)&g->sweep, timer_closed);
 	uv_close((uv_handle_t *)&g->reaching, timer_closed);

@@ -189,8 +189,8 @@ static void check_verdict(void *owner, const struct natcheck *verdict)
 
 static void start_check(struct line *l)
 {
-	size_t count;
-	const struct endpoint *servers = servers_list(l->config.servers, l->config.protocol, &count);
+	struct endpoint servers[SERVERS_MAX];
+	const size_t count = servers_ranked(l->config.servers, l->config.protocol, servers);
 	const struct check_config config = { .loop = l->config.loop, .protocol = l->config.protocol,
 		.local = endpoint_ipv4(l->config.wan_ip, 0), .wan_index = l->config.wan_index, .servers = servers,
 		.server_count = count, .verdict = check_verdict, .owner = l };
@@ -261,6 +261,8 @@ static void watch_event(void *owner, enum hole_action event, bool disagree)
 			uv_timer_start(&l->silence_timer, silence, SILENCE_AFTER_MS, 0);
 		}
 		break;
+	case HOLE_HELD:
+	case HOLE_FAILED:
 	case HOLE_WAIT:
 	case HOLE_SEND:
 		break;
@@ -282,8 +284,9 @@ static void silence(uv_timer_t *timer)
 
 static int open_watch(struct line *l)
 {
-	const struct punch_config watch = { .loop = l->config.loop, .servers = l->config.servers, .protocol = l->config.protocol,
-		.local = endpoint_ipv4(l->config.wan_ip, 0), .keepalive_ms = l->config.watch_ms, .event = watch_event, .owner = l };
+	const struct punch_config watch = { .loop = l->config.loop, .servers = l->config.servers, .hosts = l->config.hosts,
+		.protocol = l->config.protocol, .local = endpoint_ipv4(l->config.wan_ip, 0), .keepalive_ms = l->config.watch_ms,
+		.steady = true, .event = watch_event, .owner = l };
 
 	return punch_open(&l->watch, &watch);
 }

@@ -30,7 +30,7 @@ typedef void line_event_fn(void *owner, enum lease_protocol protocol, enum line_
 
 struct line_config {
 	uv_loop_t *loop;
-	struct servers *servers;
+	struct servers *servers, *hosts; /* as in struct punch_config */
 	enum lease_protocol protocol;
 	uint32_t wan_ip; /* host order; 0: none yet, line_move tells */
 	unsigned wan_index;

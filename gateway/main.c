@@ -33,7 +33,7 @@ struct program {
 /* A TCP hole takes up to three sockets: the usual soft limit of 1024 would be used up by 300 of them. */
 static void raise_file_limit(const struct config *c)
 {
-	const rlim_t want = FILES_BESIDES + 3 * (rlim_t)(c->max_mappings + c->permanent_count);
+	const rlim_t want = FILES_BESIDES + 3 * (rlim_t)(c->max_mappings + c->permanent_count + c->pool);
 	struct rlimit limit;
 
 	if (getrlimit(RLIMIT_NOFILE, &limit) < 0 || limit.rlim_cur >= want)

@@ -3,7 +3,12 @@
  * punch - a hole (lib/hole.h) with its sockets: does what the machine says, tells it what arrives.
  *
  * UDP: one socket on WAN:relay port, which asks and holds. TCP: a bound socket that holds
- * the port for us, and the connections to STUN servers from the same port.
+ * the port for us, and the connections to STUN servers from the same port; where those
+ * close after one answer an anchor (gateway/anchor.h) holds, and the STUN servers are only
+ * asked every fourth interval and when the anchor stands anew.
+ *
+ * Each question goes to the server that this punch's seed chooses among those that are
+ * well, when the server's queue has a place for it (gateway/servers.h).
  */
 #ifndef GATEWAY_PUNCH_H
 #define GATEWAY_PUNCH_H
@@ -15,16 +20,18 @@
 
 struct punch;
 
-/* The hole's events: HOLE_OPENED, HOLE_CHANGED, HOLE_GONE, HOLE_SUSPECT. The callee may close the punch. */
+/* The hole's events: HOLE_OPENED, HOLE_CHANGED, HOLE_HELD, HOLE_GONE, HOLE_SUSPECT. The callee may close the punch. */
 typedef void punch_event_fn(void *owner, enum hole_action event, bool disagree);
 
 struct punch_config {
 	uv_loop_t *loop;
 	struct servers *servers; /* borrowed, outlives the punch */
+	struct servers *hosts;	 /* of anchors, likewise; NULL: none */
 	enum lease_protocol protocol;
 	struct endpoint local; /* port 0: any */
 	bool direct; /* there is no NAT: the port is held, nobody is asked */
 	uint32_t keepalive_ms;
+	bool steady; /* a watch hole: never the one that tries whether a silent server is back */
 	punch_event_fn *event;
 	void *owner;
 };
@@ -33,6 +40,10 @@ struct punch_config {
 int punch_open(struct punch **out, const struct punch_config *config);
 const struct hole *punch_hole(const struct punch *p);
 uint16_t punch_port(const struct punch *p);
+/* Another owner from now on, who finds the hole as it is. */
+void punch_assign(struct punch *p, punch_event_fn *event, void *owner);
+/* Another interval; a shorter one counts at once. NULL is fine. */
+void punch_keepalive(struct punch *p, uint32_t keepalive_ms);
 /* Asks now: something suggests that the outer endpoint is another, or servers are known at last. NULL is fine. */
 void punch_recheck(struct punch *p);
 /* The same by new connections: the old ones cannot live on, since the public address is another. NULL is fine. */

@@ -16,7 +16,9 @@
 #define FRESH_MS	 600000
 #define RETRY_MS	 5000
 #define RETRY_SLOWEST_MS 300000
-#define FAILED_FOR_MS	 60000 /* a server that failed is not begun with */
+#define AGAIN_MS	 10000 /* between lookups of a name none of whose addresses answers */
+#define WAIT_MS		 5000  /* a queue so long is said in the log */
+#define WAIT_LOG_MS	 60000
 
 /*
  * Public servers, asked sparingly. Those without a prefix are said to serve TCP too; which of
@@ -26,46 +28,43 @@ const char *const servers_builtin[] = { "stun.cloudflare.com", "stun.nextcloud.c
 	"stun.radiojar.com", "stun.sonetel.com", "stun.voip.blackberry.com", "udp:stun.l.google.com:19302", "udp:stun.miwifi.com",
 	"udp:stun.chat.bilibili.com", NULL };
 
+/* Hosts that answer HTTP on port 80 and keep a connection for a while; only asked where no STUN server keeps one. */
+const char *const servers_builtin_web[] = { "www.baidu.com", "www.qq.com", "www.taobao.com", "www.google.com", "www.cloudflare.com",
+	"www.microsoft.com", NULL };
+
 struct name {
 	struct servers *all;
 	struct server_name is;
 	uv_getaddrinfo_t lookup;
 	uv_timer_t timer;
 	uint32_t failures;
+	uint64_t looked_ms; /* 0: not yet, or never where it is an address */
 	size_t count;
 	struct endpoint addresses[ADDRESSES_MAX];
 };
 
 struct list {
 	size_t count;
-	uint32_t next; /* servers_start's turn */
 	struct endpoint endpoints[SERVERS_MAX];
-	uint64_t failed_ms[SERVERS_MAX]; /* 0: not since it answered */
+	struct health health[SERVERS_MAX];
 };
 
 struct servers {
-	uv_loop_t *loop;
-	servers_changed_fn *changed;
-	void *owner;
+	struct servers_config config;
+	struct log_limit wait_log;
 	struct list udp, tcp;
 	size_t name_count, closing;
 	bool closed;
 	struct name names[];
 };
 
-int server_name_parse(struct server_name *out, const char *text)
+/* out: as it is without a port. */
+static int parse_host(struct server_name *out, const char *text)
 {
-	struct server_name n = { .udp = true, .tcp = true, .port = STUN_PORT };
-	const char *colon;
-	size_t len;
+	struct server_name n = *out;
+	const char *colon = strchr(text, ':');
+	const size_t len = colon ? (size_t)(colon - text) : strlen(text);
 
-	if (strncmp(text, "udp:", 4) == 0 || strncmp(text, "tcp:", 4) == 0) {
-		n.udp = text[0] == 'u';
-		n.tcp = !n.udp;
-		text += 4;
-	}
-	colon = strchr(text, ':');
-	len = colon ? (size_t)(colon - text) : strlen(text);
 	if (colon) {
 		char *end;
 		const unsigned long port = strtoul(colon + 1, &end, 10);
@@ -81,17 +80,49 @@ int server_name_parse(struct server_name *out, const char *text)
 	return 0;
 }
 
+int server_name_parse(struct server_name *out, const char *text)
+{
+	struct server_name n = { .udp = true, .tcp = true, .port = STUN_PORT };
+	int err;
+
+	if (strncmp(text, "udp:", 4) == 0 || strncmp(text, "tcp:", 4) == 0) {
+		n.udp = text[0] == 'u';
+		n.tcp = !n.udp;
+		text += 4;
+	}
+	err = parse_host(&n, text);
+	if (err == 0)
+		*out = n;
+	return err;
+}
+
+int server_name_parse_web(struct server_name *out, const char *text)
+{
+	struct server_name n = { .tcp = true, .port = 80 };
+	const int err = parse_host(&n, text);
+
+	if (err == 0)
+		*out = n;
+	return err;
+}
+
 static struct list *list_of(struct servers *s, enum lease_protocol protocol)
 {
 	return protocol == LEASE_TCP ? &s->tcp : &s->udp;
 }
 
-static bool list_has(const struct list *l, const struct endpoint *e)
+static const struct list *list_read(const struct servers *s, enum lease_protocol protocol)
+{
+	return protocol == LEASE_TCP ? &s->tcp : &s->udp;
+}
+
+/* NULL when it is not of the list. */
+static struct health *health_of(struct list *l, const struct endpoint *e)
 {
 	for (size_t i = 0; i < l->count; i++)
 		if (endpoint_equal(&l->endpoints[i], e))
-			return true;
-	return false;
+			return &l->health[i];
+	return NULL;
 }
 
 /* The list of one protocol anew from all names; what is known of an endpoint stays. */
@@ -105,18 +136,18 @@ static void rebuild(struct servers *s, enum lease_protocol protocol)
 
 		if (!(protocol == LEASE_TCP ? n->is.tcp : n->is.udp))
 			continue;
-		for (size_t k = 0; k < n->count && l->count < SERVERS_MAX; k++)
-			if (!list_has(l, &n->addresses[k]))
-				l->endpoints[l->count++] = n->addresses[k];
-	}
-	for (size_t i = 0; i < l->count; i++) {
-		l->failed_ms[i] = 0;
-		for (size_t k = 0; k < old.count; k++)
-			if (endpoint_equal(&l->endpoints[i], &old.endpoints[k]))
-				l->failed_ms[i] = old.failed_ms[k];
+		for (size_t k = 0; k < n->count && l->count < SERVERS_MAX; k++) {
+			const struct endpoint *e = &n->addresses[k];
+			const struct health *known = health_of(&old, e);
+
+			if (health_of(l, e))
+				continue;
+			l->endpoints[l->count] = *e;
+			l->health[l->count++] = known ? *known : (struct health){ .key = endpoint_ip32(e) + ((uint32_t)e->port << 16) };
+		}
 	}
 	if (l->count != old.count || memcmp(l->endpoints, old.endpoints, l->count * sizeof(l->endpoints[0])) != 0)
-		s->changed(s->owner, protocol);
+		s->config.changed(s->config.owner, protocol);
 }
 
 static void look_up(uv_timer_t *timer);
@@ -131,7 +162,7 @@ static void failed(struct name *n, const char *why)
 	const uint64_t wait_ms = (uint64_t)RETRY_MS << (n->failures < 6 ? n->failures : 6);
 
 	n->failures++;
-	log_warn("cannot look up STUN server host=%s error=\"%s\": check the name and the router's DNS", n->is.host, why);
+	log_warn("cannot look up %s host=%s error=\"%s\": check the name and the router's DNS", n->all->config.what, n->is.host, why);
 	again_in(n, wait_ms < RETRY_SLOWEST_MS ? wait_ms : RETRY_SLOWEST_MS);
 }
 
@@ -187,35 +218,36 @@ static void look_up(uv_timer_t *timer)
 	const struct addrinfo hints = { .ai_family = AF_INET, .ai_socktype = SOCK_DGRAM };
 	int err;
 
+	if (n->lookup.data)
+		return; /* it is under way */
 	n->lookup.data = n;
-	err = uv_getaddrinfo(n->all->loop, &n->lookup, looked_up, n->is.host, NULL, &hints);
+	n->looked_ms = clock_ms();
+	err = uv_getaddrinfo(n->all->config.loop, &n->lookup, looked_up, n->is.host, NULL, &hints);
 	if (err < 0) {
 		n->lookup.data = NULL;
 		failed(n, uv_strerror(err));
 	}
 }
 
-int servers_open(struct servers **out, uv_loop_t *loop, const struct server_name *names, size_t count,
-	servers_changed_fn *changed, void *owner)
+int servers_open(struct servers **out, const struct servers_config *config)
 {
-	struct servers *s = calloc(1, sizeof(*s) + count * sizeof(s->names[0]));
+	struct servers *s = calloc(1, sizeof(*s) + config->count * sizeof(s->names[0]));
 
 	if (!s)
 		return -ENOMEM;
-	s->loop = loop;
-	s->changed = changed;
-	s->owner = owner;
-	s->name_count = count;
-	for (size_t i = 0; i < count; i++) {
+	s->config = *config;
+	s->config.names = NULL;
+	s->name_count = config->count;
+	for (size_t i = 0; i < config->count; i++) {
 		struct name *n = &s->names[i];
 
 		n->all = s;
-		n->is = names[i];
-		uv_timer_init(loop, &n->timer);
+		n->is = config->names[i];
+		uv_timer_init(config->loop, &n->timer);
 		n->timer.data = n;
 		if (endpoint_parse_ip(&n->addresses[0], n->is.host, n->is.port) == 0)
 			n->count = 1;
-		else
+		else if (!config->idle)
 			again_in(n, 0);
 	}
 	*out = s;
@@ -224,26 +256,79 @@ int servers_open(struct servers **out, uv_loop_t *loop, const struct server_name
 	return 0;
 }
 
+void servers_wake(struct servers *s)
+{
+	for (size_t i = 0; i < s->name_count && s->config.idle; i++)
+		if (s->names[i].count == 0)
+			again_in(&s->names[i], 0);
+	s->config.idle = false;
+}
+
 const struct endpoint *servers_list(const struct servers *s, enum lease_protocol protocol, size_t *count)
 {
-	const struct list *l = protocol == LEASE_TCP ? &s->tcp : &s->udp;
+	const struct list *l = list_read(s, protocol);
 
 	*count = l->count;
 	return l->endpoints;
 }
 
-uint32_t servers_start(struct servers *s, enum lease_protocol protocol)
+size_t servers_ranked(const struct servers *s, enum lease_protocol protocol, struct endpoint out[SERVERS_MAX])
+{
+	const struct list *l = list_read(s, protocol);
+	size_t n = 0;
+
+	for (unsigned sick = 0; sick < 2; sick++)
+		for (size_t i = 0; i < l->count; i++)
+			if (health_sick(&l->health[i]) == sick)
+				out[n++] = l->endpoints[i];
+	return n;
+}
+
+static struct name *name_of(struct servers *s, const struct endpoint *server)
+{
+	for (size_t i = 0; i < s->name_count; i++)
+		for (size_t k = 0; k < s->names[i].count; k++)
+			if (endpoint_equal(&s->names[i].addresses[k], server))
+				return &s->names[i];
+	return NULL;
+}
+
+const char *servers_host(const struct servers *s, const struct endpoint *server)
+{
+	const struct name *n = name_of((struct servers *)s, server); /* read only */
+
+	return n ? n->is.host : NULL;
+}
+
+uint32_t servers_choose(struct servers *s, enum lease_protocol protocol, uint32_t seed, bool trial)
+{
+	struct list *l = list_of(s, protocol);
+
+	return (uint32_t)health_choose(l->health, l->count, seed, trial, clock_ms());
+}
+
+uint32_t servers_next(const struct servers *s, enum lease_protocol protocol, uint32_t here)
+{
+	const struct list *l = list_read(s, protocol);
+
+	return l->count ? (uint32_t)health_next(l->health, l->count, here % l->count) : 0;
+}
+
+uint64_t servers_reserve(struct servers *s, enum lease_protocol protocol, uint32_t server)
 {
 	struct list *l = list_of(s, protocol);
 	const uint64_t now_ms = clock_ms();
+	uint64_t when_ms, skipped;
+	char text[ENDPOINT_TEXT_MAX], more[LOG_MORE_MAX];
 
-	for (size_t tries = 0; tries < l->count; tries++) {
-		const uint32_t i = l->next++ % (uint32_t)l->count;
-
-		if (l->failed_ms[i] == 0 || now_ms - l->failed_ms[i] > FAILED_FOR_MS)
-			return i;
-	}
-	return l->next++;
+	if (l->count == 0)
+		return now_ms;
+	when_ms = health_reserve(&l->health[server % l->count], s->config.per_second, now_ms);
+	if (when_ms > now_ms + WAIT_MS && log_allowed_burst(&s->wait_log, WAIT_LOG_MS, 1, now_ms, &skipped))
+		log_warn("questions to %s %s wait for %u s: name more with --stun, or raise --stun-rate if it is yours%s", s->config.what,
+			endpoint_text(&l->endpoints[server % l->count], text), (unsigned)((when_ms - now_ms) / 1000),
+			log_more(more, skipped));
+	return when_ms;
 }
 
 void servers_retry(struct servers *s)
@@ -258,18 +343,122 @@ void servers_retry(struct servers *s)
 	}
 }
 
-void servers_note(struct servers *s, enum lease_protocol protocol, const struct endpoint *server, bool answered)
+static bool all_sick(const struct list *l)
+{
+	for (size_t i = 0; i < l->count; i++)
+		if (!health_sick(&l->health[i]))
+			return false;
+	return true;
+}
+
+void servers_answered(struct servers *s, enum lease_protocol protocol, const struct endpoint *server, uint32_t rtt_ms)
 {
 	struct list *l = list_of(s, protocol);
+	struct health *h = health_of(l, server);
+	char text[ENDPOINT_TEXT_MAX];
 
-	for (size_t i = 0; i < l->count; i++)
-		if (endpoint_equal(&l->endpoints[i], server))
-			l->failed_ms[i] = answered ? 0 : clock_ms();
+	if (!h)
+		return;
+	if (health_sick(h))
+		log_info("%s %s answers again over %s", s->config.what, endpoint_text(server, text), protocol == LEASE_TCP ? "TCP" : "UDP");
+	if (all_sick(l))
+		for (size_t i = 0; i < l->count; i++)
+			health_forgive(&l->health[i], clock_ms());
+	health_answered(h, rtt_ms, clock_ms());
+}
+
+/* None of a name's addresses answers: it may have others by now. */
+static void doubt(struct servers *s, struct list *l, const struct endpoint *server)
+{
+	struct name *n = name_of(s, server);
+	const uint64_t now_ms = clock_ms();
+
+	if (!n || n->looked_ms == 0)
+		return;
+	for (size_t k = 0; k < n->count; k++) {
+		const struct health *h = health_of(l, &n->addresses[k]);
+
+		if (h && !health_sick(h))
+			return;
+	}
+	again_in(n, n->looked_ms + AGAIN_MS > now_ms ? n->looked_ms + AGAIN_MS - now_ms : 0);
+}
+
+void servers_failed(struct servers *s, enum lease_protocol protocol, const struct endpoint *server)
+{
+	struct list *l = list_of(s, protocol);
+	struct health *h = health_of(l, server);
+	char text[ENDPOINT_TEXT_MAX];
+
+	if (!h)
+		return;
+	if (!health_sick(h))
+		log_debug("%s %s is silent over %s", s->config.what, endpoint_text(server, text), protocol == LEASE_TCP ? "TCP" : "UDP");
+	health_failed(h, clock_ms());
+	doubt(s, l, server);
+}
+
+void servers_hung_up(struct servers *s, const struct endpoint *server)
+{
+	struct health *h = health_of(&s->tcp, server);
+
+	if (h)
+		health_hung_up(h, clock_ms());
+}
+
+void servers_stayed(struct servers *s, const struct endpoint *server)
+{
+	struct health *h = health_of(&s->tcp, server);
+
+	if (h)
+		health_stayed(h);
+}
+
+bool servers_keep_tcp(const struct servers *s)
+{
+	bool hung_up = false;
+
+	for (size_t i = 0; i < s->tcp.count; i++) {
+		const struct health *h = &s->tcp.health[i];
+
+		hung_up |= h->hangs_up;
+		if (!h->hangs_up && !health_sick(h))
+			return true;
+	}
+	return !hung_up;
+}
+
+bool servers_health(const struct servers *s, enum lease_protocol protocol, size_t index, struct server_health *out)
+{
+	const struct list *l = list_read(s, protocol);
+
+	if (index >= l->count)
+		return false;
+	*out = (struct server_health){ servers_host(s, &l->endpoints[index]), l->endpoints[index], &l->health[index] };
+	return true;
+}
+
+static void log_health_of(const struct servers *s, enum lease_protocol protocol, const char *name)
+{
+	struct server_health h;
+	char text[ENDPOINT_TEXT_MAX];
+
+	for (size_t i = 0; servers_health(s, protocol, i, &h); i++)
+		log_info("%s %s %s host=%s state=%s answered=%llu failed=%llu rtt=%u ms%s", s->config.what, name, endpoint_text(&h.at, text),
+			h.host ? h.host : "?", health_sick(h.health) ? "silent" : h.health->answered ? "well" : "unknown",
+			(unsigned long long)h.health->answered, (unsigned long long)h.health->failed, h.health->rtt_ms,
+			h.health->hangs_up ? " hangs-up" : "");
+}
+
+void servers_log_health(const struct servers *s)
+{
+	log_health_of(s, LEASE_UDP, "UDP");
+	log_health_of(s, LEASE_TCP, "TCP");
 }
 
 void servers_text(const struct servers *s, enum lease_protocol protocol, char *buf, size_t max)
 {
-	const struct list *l = protocol == LEASE_TCP ? &s->tcp : &s->udp;
+	const struct list *l = list_read(s, protocol);
 	char text[ENDPOINT_TEXT_MAX];
 	size_t used = 0;
 

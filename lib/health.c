@@ -9,6 +9,7 @@
 #define WEIGHT	      8
 #define FAST_MS	      50 /* round trips up to so long are alike */
 #define HUNG_UP_OFTEN 2
+#define AT_ONCE_MS    800
 
 static uint32_t blame_at(const struct health *h, uint64_t now_ms)
 {
@@ -49,8 +50,11 @@ void health_failed(struct health *h, uint64_t now_ms)
 		h->pauses++;
 }
 
-void health_hung_up(struct health *h)
+void health_hung_up(struct health *h, uint64_t now_ms)
 {
+	if (h->hung_up && now_ms - h->hung_up_ms < AT_ONCE_MS)
+		return;
+	h->hung_up_ms = now_ms;
 	if (h->hung_up < HUNG_UP_OFTEN)
 		h->hung_up++;
 	h->hangs_up |= h->hung_up == HUNG_UP_OFTEN;
@@ -95,12 +99,12 @@ static uint32_t mix(uint32_t x)
 	return x ^ x >> 16;
 }
 
-static uint32_t lot(uint32_t seed, size_t server, uint32_t weight)
+static uint32_t lot(uint32_t seed, uint32_t key, uint32_t weight)
 {
 	uint32_t best = 0;
 
 	for (uint32_t i = 0; i < weight; i++) {
-		const uint32_t drawn = mix(seed ^ mix((uint32_t)server * WEIGHT + i + 1));
+		const uint32_t drawn = mix(seed ^ mix(key * WEIGHT + i + 1));
 
 		best = drawn > best ? drawn : best;
 	}
@@ -121,7 +125,7 @@ size_t health_choose(struct health *list, size_t count, uint32_t seed, bool tria
 
 	for (size_t i = 0; i < count; i++) {
 		const unsigned r = rank(&list[i]);
-		const uint32_t drawn = lot(seed, i, weight(&list[i], now_ms));
+		const uint32_t drawn = lot(seed, list[i].key, weight(&list[i], now_ms));
 
 		if (trial && r == 0 && now_ms >= list[i].trial_ms) {
 			list[i].trial_ms = now_ms + pause_ms(&list[i]);

@@ -15,7 +15,7 @@
  * Questions to one server are paced: each takes its place in a queue of so many a second,
  * of which a short burst may go at once.
  *
- * Pure state: time is an argument. All zero is a server of which nothing is known, yet.
+ * Pure state: time is an argument. All zero but the key is a server of which nothing is known.
  */
 #ifndef LIB_HEALTH_H
 #define LIB_HEALTH_H
@@ -27,6 +27,7 @@
 #define HEALTH_BURST 20 /* questions that may go at once */
 
 struct health {
+	uint32_t key; /* given by the owner: tells this server from the others, and stays */
 	uint64_t answered, failed; /* questions, so far */
 	uint32_t rtt_ms;	   /* smoothed; 0: not known */
 	bool hangs_up;		   /* TCP: closes the connection after one answer */
@@ -37,13 +38,15 @@ struct health {
 	uint64_t trial_ms; /* 0: well; else when it may be tried again */
 	uint8_t pauses;
 	uint8_t hung_up;   /* in a row */
+	uint64_t hung_up_ms;
 	uint64_t next_us;  /* when the queue is empty */
 };
 
 void health_answered(struct health *h, uint32_t rtt_ms, uint64_t now_ms); /* rtt_ms 0: not known */
 void health_failed(struct health *h, uint64_t now_ms);
-/* A TCP connection that gave one answer was closed; it gave a second one. */
-void health_hung_up(struct health *h);
+/* A TCP connection was closed after one answer. Many at one moment are one: a server that ended, which is no habit. */
+void health_hung_up(struct health *h, uint64_t now_ms);
+/* A TCP connection gave a second answer. */
 void health_stayed(struct health *h);
 bool health_sick(const struct health *h);
 /* The line was down, not the servers: a sick one may be tried now. */

@@ -25,7 +25,7 @@ static uint32_t random_below(const struct hole *h, uint32_t bound)
 
 void hole_init(struct hole *h, const struct hole_config *config, uint64_t now_ms)
 {
-	*h = (struct hole){ .config = *config, .next_ms = now_ms, .turn = config->start };
+	*h = (struct hole){ .config = *config, .next_ms = now_ms };
 }
 
 uint64_t hole_wake_ms(const struct hole *h)
@@ -57,6 +57,7 @@ static void fail(struct hole *h, size_t servers, uint64_t now_ms)
 	if (h->failures < UINT8_MAX)
 		h->failures++;
 	h->turn++;
+	h->rested = false; /* what was not answered may have reached the NAT */
 	if (h->state == HOLE_OPEN)
 		h->event = HOLE_SUSPECT;
 	if (++h->tried >= servers) {
@@ -74,6 +75,8 @@ static void start_question(struct hole *h, const struct endpoint *server, uint64
 
 	h->config.random(chosen, sizeof(chosen));
 	transaction_start(&h->question, chosen, &timing, h->config.stream, now_ms);
+	if (h->rested)
+		h->silent_ms = now_ms - h->heard_ms < UINT32_MAX ? (uint32_t)(now_ms - h->heard_ms) : UINT32_MAX;
 	h->asked = *server;
 	h->asking = true;
 }
@@ -91,50 +94,53 @@ static void write_question(struct hole *h, struct hole_step *step)
 enum hole_action hole_step(struct hole *h, const struct endpoint *servers, size_t count, uint64_t now_ms,
 	struct hole_step *step)
 {
-	for (;;) {
-		if (h->event != HOLE_WAIT) {
-			const enum hole_action told = (enum hole_action)h->event;
+	if (h->event != HOLE_WAIT) {
+		const enum hole_action told = (enum hole_action)h->event;
 
-			step->disagree = h->torn;
-			h->event = HOLE_WAIT;
-			return told;
-		}
-		if (!h->asking) {
-			if (now_ms < h->next_ms)
-				return HOLE_WAIT;
-			if (count == 0) {
-				ask_at(h, now_ms + 1000);
-				return HOLE_WAIT;
-			}
-			start_question(h, &servers[h->turn % count], now_ms);
-		}
-		switch (transaction_step(&h->question, now_ms)) {
-		case TRANSACTION_WAIT:
-			return HOLE_WAIT;
-		case TRANSACTION_SEND:
-			write_question(h, step);
-			return HOLE_SEND;
-		case TRANSACTION_FAILED:
-			fail(h, count, now_ms);
-		}
+		step->disagree = h->torn;
+		h->event = HOLE_WAIT;
+		return told;
 	}
+	if (!h->asking) {
+		if (now_ms < h->next_ms)
+			return HOLE_WAIT;
+		if (count == 0) {
+			ask_at(h, now_ms + 1000);
+			return HOLE_WAIT;
+		}
+		start_question(h, &servers[h->turn % count], now_ms);
+	}
+	switch (transaction_step(&h->question, now_ms)) {
+	case TRANSACTION_SEND:
+		write_question(h, step);
+		return HOLE_SEND;
+	case TRANSACTION_FAILED:
+		step->to = h->asked;
+		fail(h, count, now_ms);
+		return HOLE_FAILED; /* the caller may choose who is asked next */
+	case TRANSACTION_WAIT:
+		break;
+	}
+	return HOLE_WAIT;
 }
 
 /*
  * Keepalives spread over the interval: what makes many holes ask at one moment (they
- * open, or are all rechecked) is followed by a shorter rest, then the phase stays.
+ * open, or are all rechecked) is followed by a rest of any length, then the phase stays.
  */
 static void rest(struct hole *h, uint64_t now_ms)
 {
 	const uint32_t full = h->config.keepalive_ms;
 
-	ask_at(h, now_ms + full - (h->spread ? random_below(h, full / 2) : 0));
+	ask_at(h, now_ms + full - (h->spread ? random_below(h, full) : 0));
 	h->spread = false;
+	h->rested = true;
 }
 
 static void learn(struct hole *h, const struct endpoint *outer, enum hole_action event, uint64_t now_ms)
 {
 	h->spread |= h->state != HOLE_OPEN;
+	h->before = h->outer;
 	h->outer = *outer;
 	h->state = HOLE_OPEN;
 	h->event = (uint8_t)event;
@@ -172,6 +178,7 @@ static void answered(struct hole *h, const struct endpoint *outer, uint64_t now_
 
 	if (rtt_ms)
 		h->rtt_ms = rtt_ms;
+	h->heard_ms = now_ms;
 	h->failures = 0;
 	h->tried = 0;
 	h->rounds = 0;
@@ -183,8 +190,11 @@ static void answered(struct hole *h, const struct endpoint *outer, uint64_t now_
 	} else if (h->state == HOLE_OPEN && endpoint_equal(&h->outer, outer)) {
 		h->candidate = (struct endpoint){ 0 };
 		h->disagreements = 0;
+		if (h->rested)
+			h->event = HOLE_HELD;
 		rest(h, now_ms);
 	} else {
+		h->rested = false;
 		deviate(h, outer, now_ms);
 	}
 }
@@ -224,6 +234,45 @@ void hole_break(struct hole *h, const struct endpoint *server, uint64_t now_ms)
 	again_ms = now_ms + (500u << h->broken);
 	if (again_ms < h->next_ms)
 		h->next_ms = again_ms;
+}
+
+void hole_keepalive(struct hole *h, uint32_t keepalive_ms, uint64_t now_ms)
+{
+	h->config.keepalive_ms = keepalive_ms;
+	if (h->asking || h->state != HOLE_OPEN || h->next_ms <= h->heard_ms + keepalive_ms)
+		return;
+	h->next_ms = h->heard_ms + keepalive_ms;
+	if (h->next_ms < now_ms)
+		h->next_ms = now_ms;
+	h->spread = true; /* others hurry, too */
+}
+
+bool hole_begins(const struct hole *h, uint64_t now_ms, bool *retry)
+{
+	*retry = h->failures > 0 || h->disagreements > 0;
+	return h->event == HOLE_WAIT && !h->asking && now_ms >= h->next_ms;
+}
+
+uint32_t hole_server(const struct hole *h)
+{
+	return h->turn;
+}
+
+void hole_choose(struct hole *h, uint32_t server)
+{
+	h->turn = server;
+}
+
+void hole_defer(struct hole *h, uint64_t until_ms)
+{
+	if (!h->asking)
+		h->next_ms = until_ms;
+}
+
+bool hole_sure(const struct hole *h, uint64_t now_ms)
+{
+	return h->state == HOLE_OPEN && h->failures == 0 && h->disagreements == 0 && !h->spread && !h->unproven &&
+		now_ms - h->heard_ms <= h->config.keepalive_ms + timing.stream_ms;
 }
 
 void hole_recheck(struct hole *h, uint64_t now_ms)

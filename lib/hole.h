@@ -32,7 +32,6 @@ enum hole_state { HOLE_PUNCHING, HOLE_OPEN, HOLE_LOST };
 struct hole_config {
 	bool stream;	       /* TCP */
 	uint32_t keepalive_ms; /* between an answer and the next question */
-	uint32_t start;	       /* which server is asked first: spreads holes over servers */
 	void (*random)(void *buf, size_t len); /* cryptographically strong */
 };
 
@@ -42,12 +41,16 @@ struct hole {
 	struct endpoint outer; /* last confirmed; kept when LOST */
 	struct endpoint asked; /* the server asked last */
 	uint32_t rtt_ms;       /* last measured round trip, 0: not yet */
+	uint64_t heard_ms;     /* when an answer came last, 0: never */
+	struct endpoint before; /* with HOLE_CHANGED: what outer was */
+	uint32_t silent_ms;    /* with HOLE_HELD and HOLE_CHANGED: the silence before the question */
 
 	/* private */
 	bool asking;
 	struct transaction question;
 	uint64_t next_ms;	    /* when to ask, if not asking */
-	bool spread;		    /* the next rest is shorter by chance */
+	bool spread;		    /* the next rest is shorter by chance: a recheck is due or runs */
+	bool rested;		    /* the question follows on a rest */
 	uint32_t turn;		    /* index of the server to ask, modulo their number */
 	bool owned;		    /* hole_own: nothing is asked */
 	uint8_t failures;	    /* in a row */
@@ -65,8 +68,10 @@ struct hole {
 enum hole_action {
 	HOLE_WAIT,    /* nothing until hole_wake_ms */
 	HOLE_SEND,    /* step.bytes to step.to */
+	HOLE_FAILED,  /* step.to did not answer a question, or not with use */
 	HOLE_OPENED,  /* h->outer is known, for the first time or again after LOST */
 	HOLE_CHANGED, /* h->outer is another, confirmed */
+	HOLE_HELD,    /* an answer after a rest said the same: the mapping bore h->silent_ms of silence */
 	HOLE_GONE,    /* LOST: nobody answers, or the answers disagree (step.disagree) */
 	HOLE_SUSPECT, /* an answer deviates, or a question failed: others may want to look too */
 };
@@ -98,6 +103,19 @@ void hole_own(struct hole *h, const struct endpoint *own, uint64_t now_ms);
  * was learned stays until an answer deviates; past failures no longer slow it down.
  */
 void hole_restart(struct hole *h, uint64_t now_ms);
+/* Another keepalive_ms: shorter, it counts for the rest that is under way as well. */
+void hole_keepalive(struct hole *h, uint32_t keepalive_ms, uint64_t now_ms);
+/*
+ * Whether the next hole_step begins a question; then its server may be chosen (index into
+ * the list) or the question put off. *retry: it follows on a failure or a deviating answer,
+ * and the hole is at the next server by itself.
+ */
+bool hole_begins(const struct hole *h, uint64_t now_ms, bool *retry);
+uint32_t hole_server(const struct hole *h);
+void hole_choose(struct hole *h, uint32_t server);
+void hole_defer(struct hole *h, uint64_t until_ms);
+/* Open, and nothing speaks against it: no failure, no recheck that is not answered yet, no broken connection, no old answer. */
+bool hole_sure(const struct hole *h, uint64_t now_ms);
 uint64_t hole_wake_ms(const struct hole *h);
 
 #endif

@@ -11,7 +11,6 @@
 #include "sys/net.h"
 
 #define MESSAGE_MAX 1024 /* a Binding response is far smaller */
-#define WAITING_MAX 64	 /* a Binding request */
 
 struct dial {
 	uv_poll_t poll;
@@ -20,8 +19,9 @@ struct dial {
 	struct endpoint server;
 	const struct dial_callbacks *callbacks;
 	void *owner;
+	void *waiting; /* until the connection stands */
 	size_t waiting_len, got;
-	uint8_t waiting[WAITING_MAX], in[MESSAGE_MAX];
+	uint8_t in[MESSAGE_MAX];
 };
 
 static bool is_closing(const struct dial *d)
@@ -29,14 +29,21 @@ static bool is_closing(const struct dial *d)
 	return uv_is_closing((const uv_handle_t *)&d->poll);
 }
 
+/* So few bytes into a drained connection go whole or not at all. */
+static void send_now(struct dial *d, const void *bytes, size_t len)
+{
+	if (send(d->fd, bytes, len, MSG_NOSIGNAL) != (ssize_t)len)
+		d->callbacks->broken(d->owner, d);
+}
+
 static void send_waiting(struct dial *d)
 {
-	const size_t len = d->waiting_len;
+	void *waiting = d->waiting;
 
-	d->waiting_len = 0;
-	/* So few bytes into a drained connection go whole or not at all. */
-	if (len && send(d->fd, d->waiting, len, MSG_NOSIGNAL) != (ssize_t)len)
-		d->callbacks->broken(d->owner, d);
+	d->waiting = NULL;
+	if (waiting)
+		send_now(d, waiting, d->waiting_len);
+	free(waiting);
 }
 
 /* Hands over the whole messages at the start of the buffer. */
@@ -67,6 +74,10 @@ static void readable(struct dial *d)
 		return;
 	if (n <= 0) {
 		d->callbacks->broken(d->owner, d);
+		return;
+	}
+	if (d->callbacks->bytes) {
+		d->callbacks->bytes(d->owner, d, d->in, (size_t)n);
 		return;
 	}
 	d->got += (size_t)n;
@@ -148,10 +159,15 @@ int dial_open(struct dial **out, uv_loop_t *loop, const struct endpoint *local, 
 
 void dial_send(struct dial *d, const void *bytes, size_t len)
 {
-	d->waiting_len = len <= WAITING_MAX ? len : 0;
-	memcpy(d->waiting, bytes, d->waiting_len);
-	if (d->connected)
-		send_waiting(d);
+	if (d->connected) {
+		send_now(d, bytes, len);
+		return;
+	}
+	free(d->waiting);
+	d->waiting = malloc(len);
+	d->waiting_len = len;
+	if (d->waiting) /* else it is a loss, and asked again */
+		memcpy(d->waiting, bytes, len);
 }
 
 const struct endpoint *dial_server(const struct dial *d)
@@ -161,7 +177,10 @@ const struct endpoint *dial_server(const struct dial *d)
 
 static void closed(uv_handle_t *handle)
 {
-	free(handle->data);
+	struct dial *d = handle->data;
+
+	free(d->waiting);
+	free(d);
 }
 
 void dial_close(struct dial *d)

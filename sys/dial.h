@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * dial - a TCP connection under libuv that carries STUN messages.
+ * dial - a TCP connection under libuv that carries STUN messages, or whatever bytes.
  *
  * Callbacks may close the dial they come from.
  */
@@ -17,6 +17,8 @@ struct dial_callbacks {
 	void (*established)(void *owner, struct dial *d);
 	/* One whole STUN message. */
 	void (*message)(void *owner, struct dial *d, const uint8_t *bytes, size_t len);
+	/* If set: what arrived, as it comes, and `message` is not called. */
+	void (*bytes)(void *owner, struct dial *d, const uint8_t *bytes, size_t len);
 	/* Refused, closed, or it spoke no STUN: the connection is over; the callee calls dial_close. */
 	void (*broken)(void *owner, struct dial *d);
 };

@@ -309,13 +309,13 @@ class Life(unittest.TestCase):
     def test_kill_and_restart(self):
         """kill -9 and restart: no stale rule, no doubled table, the mappings of renewing clients work"""
         with Home() as home:
-            gateway = home.gateway()
+            gateway = home.gateway("--pool", "0")
             Echo(home, "lan1", 7200)
             Pmp(home, "lan2").map(UDP, 7201)
             relay = dict(home.elements("outbound"))
             Pmp(home).map(UDP, 7200)
             self.assertEqual(gateway.stop(signal.SIGKILL), -9)
-            home.gateway()
+            home.gateway("--pool", "0")
             self.assertEqual(home.elements("inbound"), {})
             rules = home.ruleset()
             self.assertEqual((rules.count("table inet stunway"), rules.count('comment "stunway"')), (1, 1))
@@ -392,7 +392,7 @@ class Life(unittest.TestCase):
     def test_silent_server(self):
         """While one client's hole waits for a silent STUN server another's address request is answered at once"""
         with Home() as home:
-            gateway = home.gateway("--watch", "300")
+            gateway = home.gateway("--watch", "300", "--pool", "0")
             gateway.wait_line("NAT UDP mapping")
             home.nat(f"drop udp to {STUN}")
             waiting, asking = Pmp(home, "lan1"), Pmp(home, "lan2")
@@ -427,7 +427,7 @@ class Life(unittest.TestCase):
     def test_retransmissions_coalesce(self):
         """A client that asks again while its hole waits gets one answer, not one each"""
         with Home() as home:
-            gateway = home.gateway("--watch", "300")
+            gateway = home.gateway("--watch", "300", "--pool", "0")
             gateway.wait_line("NAT UDP mapping")
             home.nat(f"drop udp to {STUN}")
             pmp = Pmp(home)
@@ -531,7 +531,7 @@ class Life(unittest.TestCase):
     def test_no_growth(self):
         """Mappings that come and go leave no file and no memory behind, and many end as fast as one"""
         with Home() as home:
-            gateway = home.gateway("--max-mappings-per-client", "200", "--log-level", "info")
+            gateway = home.gateway("--max-mappings-per-client", "200", "--log-level", "info", "--pool", "0")
             gateway.wait_line("NAT TCP mapping")
             pmp = Pmp(home)
             self.cycles(pmp, 60)

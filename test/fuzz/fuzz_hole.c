@@ -14,7 +14,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 #define SERVERS 5
 
-enum { PASS_MS, PASS_LONG, ANSWER, REFUSE, HOSTILE, RIGHT_ID, BREAK, RECHECK, LIST, UNPLUG, OPERATIONS };
+enum { PASS_MS, PASS_LONG, ANSWER, REFUSE, HOSTILE, RIGHT_ID, BREAK, RECHECK, LIST, UNPLUG, KEEPALIVE, DEFER, OPERATIONS };
 
 struct play {
 	struct hole hole;
@@ -49,6 +49,7 @@ static void told(struct play *p, enum hole_action action, const struct hole_step
 		holds(p->open && p->hole.state == HOLE_LOST && same);
 		p->open = false;
 		break;
+	case HOLE_HELD:
 	case HOLE_SUSPECT:
 		holds(p->open && p->hole.state == HOLE_OPEN && same);
 		break;
@@ -56,6 +57,9 @@ static void told(struct play *p, enum hole_action action, const struct hole_step
 		holds(step->len == STUN_HEADER_LEN && step->to.family == ENDPOINT_IPV4);
 		p->to = step->to;
 		memcpy(p->question, step->bytes, STUN_HEADER_LEN);
+		break;
+	case HOLE_FAILED:
+		holds(endpoint_equal(&step->to, &p->to));
 		break;
 	case HOLE_WAIT:
 		break;
@@ -70,7 +74,7 @@ static void drain(struct play *p)
 	unsigned steps = 0;
 
 	while ((action = hole_step(&p->hole, p->servers, p->count, p->now_ms, &step)) != HOLE_WAIT) {
-		holds(++steps <= 3 * SERVERS + 3);
+		holds(++steps <= 4 * SERVERS + 3);
 		told(p, action, &step);
 		if (action == HOLE_SEND && p->unplugged)
 			hole_break(&p->hole, &step.to, p->now_ms);
@@ -148,6 +152,13 @@ static void happen(struct play *p, uint8_t operation, uint8_t arg, struct reader
 	case UNPLUG:
 		p->unplugged = arg & 1;
 		break;
+	case KEEPALIVE:
+		hole_keepalive(&p->hole, 5000 + arg * 200u, p->now_ms);
+		break;
+	case DEFER:
+		hole_choose(&p->hole, arg);
+		hole_defer(&p->hole, p->now_ms + arg * 20u);
+		break;
 	}
 	if (!(arg & 0x80) || operation & 0x80)
 		drain(p); /* else several things happen at once */
@@ -164,8 +175,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	sim_seed(how);
 	for (size_t i = 0; i < SERVERS; i++)
 		p.servers[i] = endpoint_ipv4(0xc0000201u + (uint32_t)i, STUN_PORT);
-	hole_init(&p.hole, &(struct hole_config){ .stream = how & 0x80, .keepalive_ms = 20000, .start = how, .random = sim_random },
+	hole_init(&p.hole, &(struct hole_config){ .stream = how & 0x80, .keepalive_ms = 20000, .random = sim_random },
 		p.now_ms);
+	hole_choose(&p.hole, how);
 	drain(&p);
 	while (r.left >= 2) {
 		const uint8_t operation = read_u8(&r), arg = read_u8(&r);

@@ -220,8 +220,7 @@ static void a_hole_begins_at_the_server_it_was_given(void **state)
 	(void)state;
 	for (size_t i = 0; i < 6; i++) {
 		world_new(&w, 3, false);
-		hole_init(&w.hole, &(struct hole_config){ .keepalive_ms = KEEPALIVE_MS, .start = starts[i], .random = sim_random },
-			w.sim.now_ms);
+		hole_choose(&w.hole, starts[i]);
 		run_for(&w, RTT_MS);
 		assert_int_equal(w.servers[starts[i] % 3].asked, 1);
 	}
@@ -241,8 +240,8 @@ static void a_keepalive_is_asked_each_interval_and_the_first_comes_early(void **
 		run_for(&w, RTT_MS);
 		opened_ms = w.sim.now_ms;
 		first_ms = hole_wake_ms(&w.hole) - opened_ms;
-		assert_in_range(first_ms, KEEPALIVE_MS / 2, KEEPALIVE_MS);
-		quarters[(first_ms - KEEPALIVE_MS / 2) * 4 / (KEEPALIVE_MS / 2 + 1)]++;
+		assert_in_range(first_ms, 1, KEEPALIVE_MS);
+		quarters[first_ms * 4 / (KEEPALIVE_MS + 1)]++;
 		run_for(&w, first_ms + RTT_MS);
 		assert_int_equal(w.sent, 2);
 		for (unsigned i = 0; i < 5; i++) {
@@ -524,6 +523,8 @@ static void an_answer_of_no_use_fails_over(void **state)
 			stun_put_bytes(&b, 0x7abc, "", 0);
 		}
 		assert_true(hole_receive(&w.hole, &servers[0], buf, stun_end(&b), w.sim.now_ms));
+		assert_int_equal(hole_step(&w.hole, servers, 2, w.sim.now_ms, &step), HOLE_FAILED);
+		assert_true(endpoint_equal(&step.to, &servers[0]));
 		assert_int_equal(hole_step(&w.hole, servers, 2, w.sim.now_ms, &step), HOLE_SEND);
 		assert_true(endpoint_equal(&step.to, &servers[1]));
 		assert_int_equal(w.hole.state, HOLE_PUNCHING);
@@ -547,7 +548,8 @@ static void a_question_carries_a_new_id_and_its_repetition_the_same(void **state
 	assert_int_equal(hole_step(&h, &server, 1, 500, &step), HOLE_SEND);
 	assert_memory_equal(step.bytes, first, sizeof(first));
 	assert_int_equal(hole_step(&h, &server, 1, 1500, &step), HOLE_SEND);
-	assert_int_equal(hole_step(&h, &server, 1, 2500, &step), HOLE_WAIT); /* a round failed */
+	assert_int_equal(hole_step(&h, &server, 1, 2500, &step), HOLE_FAILED); /* and a round with it */
+	assert_int_equal(hole_step(&h, &server, 1, 2500, &step), HOLE_WAIT);
 	assert_int_equal(hole_step(&h, &server, 1, 3500, &step), HOLE_SEND);
 	assert_memory_not_equal(step.bytes, first, sizeof(first));
 }
@@ -593,6 +595,106 @@ static void a_restarted_hole_asks_now_whatever_it_was_at(void **state)
 	}
 }
 
+static void each_keepalive_tells_how_long_the_silence_was(void **state)
+{
+	struct world w;
+
+	(void)state;
+	world_open(&w, 2, false);
+	run_for(&w, KEEPALIVE_MS);
+	memset(w.told, 0, sizeof(w.told));
+	run_for(&w, 3 * KEEPALIVE_MS + 4 * RTT_MS);
+	assert_int_equal(w.told[HOLE_HELD], 3);
+	assert_int_equal(w.hole.silent_ms, KEEPALIVE_MS);
+	w.outer.port++;
+	run_for(&w, KEEPALIVE_MS + 2 * RTT_MS);
+	assert_int_equal(w.told[HOLE_CHANGED], 1);
+	assert_int_equal(w.hole.silent_ms, KEEPALIVE_MS); /* not that before the second answer */
+	memset(w.told, 0, sizeof(w.told));
+	w.servers[0].mood = w.servers[1].mood = DEAD; /* the questions refresh the mapping, nobody answers */
+	run_for(&w, KEEPALIVE_MS + 2000);
+	w.servers[0].mood = w.servers[1].mood = HONEST;
+	run_for(&w, 2000);
+	assert_int_equal(w.told[HOLE_HELD], 0);
+	assert_int_equal(w.told[HOLE_SUSPECT], 1);
+}
+
+static void a_shorter_keepalive_counts_at_once_and_spreads(void **state)
+{
+	struct world w;
+
+	(void)state;
+	world_open(&w, 1, false);
+	run_for(&w, KEEPALIVE_MS + RTT_MS);
+	while (w.hole.heard_ms != w.sim.now_ms)
+		run_for(&w, 1);
+	run_for(&w, 2000);
+	hole_keepalive(&w.hole, 5000, w.sim.now_ms);
+	assert_int_equal(hole_wake_ms(&w.hole), w.hole.heard_ms + 5000);
+	run_for(&w, 1000);
+	hole_keepalive(&w.hole, 2000, w.sim.now_ms); /* overdue */
+	assert_int_equal(hole_wake_ms(&w.hole), w.sim.now_ms);
+	run_for(&w, RTT_MS);
+	assert_in_range(hole_wake_ms(&w.hole) - w.sim.now_ms, 1, 2000);
+	hole_keepalive(&w.hole, 60000, w.sim.now_ms); /* a longer one begins with the next rest */
+	assert_in_range(hole_wake_ms(&w.hole) - w.sim.now_ms, 1, 2000);
+}
+
+static void the_server_of_a_question_may_be_chosen_and_the_question_put_off(void **state)
+{
+	struct world w;
+	bool retry;
+
+	(void)state;
+	world_open(&w, 3, false);
+	assert_false(hole_begins(&w.hole, w.sim.now_ms, &retry));
+	hole_recheck(&w.hole, w.sim.now_ms);
+	assert_true(hole_begins(&w.hole, w.sim.now_ms, &retry));
+	assert_false(retry);
+	hole_defer(&w.hole, w.sim.now_ms + 300);
+	assert_false(hole_begins(&w.hole, w.sim.now_ms, &retry));
+	run_for(&w, 299);
+	assert_int_equal(w.sent, 0);
+	hole_choose(&w.hole, 2);
+	w.servers[2].mood = DEAD;
+	run_for(&w, 1);
+	assert_int_equal(w.servers[2].asked, 1);
+	assert_false(hole_begins(&w.hole, w.sim.now_ms, &retry));
+	hole_defer(&w.hole, w.sim.now_ms + 60000); /* it is being asked */
+	run_for(&w, 2500 + RTT_MS);
+	assert_int_equal(hole_server(&w.hole) % 3, 0);
+}
+
+static void a_hole_is_sure_while_nothing_speaks_against_it(void **state)
+{
+	struct world w;
+
+	(void)state;
+	for (int stream = 0; stream < 2; stream++) {
+		world_new(&w, 2, stream);
+		assert_false(hole_sure(&w.hole, w.sim.now_ms)); /* it is being punched */
+		run_for(&w, RTT_MS);
+		assert_true(hole_sure(&w.hole, w.sim.now_ms));
+		run_for(&w, 5 * KEEPALIVE_MS);
+		assert_true(hole_sure(&w.hole, w.sim.now_ms));
+		hole_recheck(&w.hole, w.sim.now_ms);
+		assert_false(hole_sure(&w.hole, w.sim.now_ms)); /* somebody suspects something */
+		run_for(&w, RTT_MS);
+		assert_true(hole_sure(&w.hole, w.sim.now_ms));
+		w.outer.port++;
+		hole_recheck(&w.hole, w.sim.now_ms);
+		run_for(&w, RTT_MS);
+		assert_false(hole_sure(&w.hole, w.sim.now_ms)); /* an answer deviated */
+		run_for(&w, RTT_MS);
+		assert_true(hole_sure(&w.hole, w.sim.now_ms));
+		hole_break(&w.hole, &w.hole.asked, w.sim.now_ms);
+		assert_false(hole_sure(&w.hole, w.sim.now_ms));
+		run_for(&w, 2000);
+		assert_true(hole_sure(&w.hole, w.sim.now_ms));
+		assert_false(hole_sure(&w.hole, w.sim.now_ms + 2 * KEEPALIVE_MS)); /* the machine slept */
+	}
+}
+
 /* Else ten thousand holes would ask at one moment from then on, each keepalive. */
 static void holes_rechecked_together_spread_again(void **state)
 {
@@ -609,8 +711,8 @@ static void holes_rechecked_together_spread_again(void **state)
 		hole_recheck(&w.hole, w.sim.now_ms);
 		run_for(&w, RTT_MS * (1 + seed % 2));
 		rest_ms = hole_wake_ms(&w.hole) - w.sim.now_ms;
-		assert_in_range(rest_ms, KEEPALIVE_MS / 2, KEEPALIVE_MS);
-		quarters[(rest_ms - KEEPALIVE_MS / 2) * 4 / (KEEPALIVE_MS / 2 + 1)]++;
+		assert_in_range(rest_ms, 1, KEEPALIVE_MS);
+		quarters[rest_ms * 4 / (KEEPALIVE_MS + 1)]++;
 		run_for(&w, rest_ms + RTT_MS);
 		assert_int_equal(hole_wake_ms(&w.hole) - w.sim.now_ms, KEEPALIVE_MS);
 	}
@@ -885,6 +987,10 @@ int main(void)
 		T(a_question_carries_a_new_id_and_its_repetition_the_same),
 		T(a_recheck_asks_now),
 		T(a_restarted_hole_asks_now_whatever_it_was_at),
+		T(each_keepalive_tells_how_long_the_silence_was),
+		T(a_shorter_keepalive_counts_at_once_and_spreads),
+		T(the_server_of_a_question_may_be_chosen_and_the_question_put_off),
+		T(a_hole_is_sure_while_nothing_speaks_against_it),
 		T(holes_rechecked_together_spread_again),
 		T(a_hole_without_servers_waits_for_some),
 		T(the_server_list_may_shrink_at_any_time),
