@@ -25,8 +25,10 @@
 /* What exec could give back, as far as there is any and with the right to: root has it, who root became has not. */
 static void bounds_drop(uint64_t keep)
 {
-	for (int cap = 0; prctl(PR_CAPBSET_READ, cap, 0, 0, 0) >= 0; cap++)
-		if (cap >= 64 || !(keep & CONFINE_CAP(cap)))
+	int has;
+
+	for (int cap = 0; cap < 64 && (has = prctl(PR_CAPBSET_READ, cap, 0, 0, 0)) >= 0; cap++)
+		if (has && !(keep & CONFINE_CAP(cap)))
 			prctl(PR_CAPBSET_DROP, cap, 0, 0, 0);
 }
 
@@ -192,11 +194,19 @@ static const struct sock_filter gateway[] = {
 	BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, AF_INET6, 1, 0), BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, AF_NETLINK, 0, 1),
 	RETURN(SECCOMP_RET_ALLOW), RETURN(SECCOMP_RET_ERRNO | EPERM),
 	ALLOW(SYS_socketpair), ALLOW(SYS_bind), ALLOW(SYS_listen), ALLOW(SYS_ppoll),
+	/* libnftables waits by select(2) */
+	ALLOW(SYS_pselect6),
 #ifdef SYS_poll
 	ALLOW(SYS_poll),
 #endif
+#ifdef SYS_select
+	ALLOW(SYS_select),
+#endif
+#ifdef SYS__newselect
+	ALLOW(SYS__newselect),
+#endif
 #ifdef SYS_ppoll_time64
-	ALLOW(SYS_ppoll_time64),
+	ALLOW(SYS_ppoll_time64), ALLOW(SYS_pselect6_time64),
 #endif
 	/* libuv's loop, and its threads, which resolve names; clone3 is answered with ENOSYS, and then comes clone */
 	ALLOW_THREAD, ALLOW(SYS_epoll_create1), ALLOW(SYS_eventfd2), ALLOW(SYS_pipe2),
