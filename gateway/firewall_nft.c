@@ -166,22 +166,31 @@ static int build(struct firewall *f)
 	return err < 0 ? err : accept_chains(f);
 }
 
-static int nft_open(struct firewall **out, const struct firewall_config *config, char *why, size_t why_max)
+static struct firewall *begin(const struct firewall_config *config)
 {
 	struct firewall *f = calloc(1, sizeof(*f));
-	int err;
 
 	if (!f)
-		return -ENOMEM;
+		return NULL;
 	f->config = *config;
 	f->nft = nft_ctx_new(NFT_CTX_DEFAULT);
 	if (!f->nft) {
 		free(f);
-		return -ENOMEM;
+		return NULL;
 	}
 	nft_ctx_buffer_output(f->nft);
 	nft_ctx_buffer_error(f->nft);
 	nft_ctx_output_set_flags(f->nft, NFT_CTX_OUTPUT_HANDLE);
+	return f;
+}
+
+static int nft_open(struct firewall **out, const struct firewall_config *config, char *why, size_t why_max)
+{
+	struct firewall *f = begin(config);
+	int err;
+
+	if (!f)
+		return -ENOMEM;
 	err = build(f);
 	if (err < 0) {
 		snprintf(why, why_max, "%s", f->error);
@@ -422,6 +431,20 @@ static void nft_obstacles(struct firewall *f, enum firewall_way way, char *buf, 
 	}
 }
 
+static int nft_look(const struct firewall_config *config, enum firewall_way way, char *obstacles, size_t max)
+{
+	struct firewall *f = begin(config);
+	int err;
+
+	if (!f)
+		return -ENOMEM;
+	err = list(f, "chains") ? 0 : -EIO;
+	nft_obstacles(f, way, obstacles, max);
+	nft_ctx_free(f->nft);
+	free(f);
+	return err;
+}
+
 static const char *nft_error(const struct firewall *f)
 {
 	return f->error;
@@ -435,6 +458,7 @@ const struct firewall_backend firewall_nftables = {
 	.reach = nft_reach,
 	.exempt = nft_exempt,
 	.obstacles = nft_obstacles,
+	.look = nft_look,
 	.close = nft_close,
 	.error = nft_error,
 };

@@ -16,6 +16,7 @@
 #include <uv.h>
 
 #include "gateway/config.h"
+#include "gateway/hooks.h"
 #include "lib/natpmp.h"
 #include "sys/netif.h"
 
@@ -57,6 +58,10 @@ int gateway_map(struct gateway *g, uint32_t client_ip, const struct natpmp_reque
 void gateway_reconsider(struct gateway *g);
 /* 1: *result and *public_ip are the answer to opcode 0. 0: say nothing yet. */
 int gateway_address(struct gateway *g, enum natpmp_result *result, uint32_t *public_ip);
+/* From now on the hook is told of mappings; NULL: there is none. Outlives the gateway. */
+void gateway_hooks(struct gateway *g, struct hooks *hooks);
+/* The configuration has changed where it may. servers: others are to be asked. */
+void gateway_reload(struct gateway *g, bool servers);
 uint32_t gateway_epoch_s(const struct gateway *g);
 /* A table of all mappings and the line, to the log at info level. */
 void gateway_log_mappings(const struct gateway *g);

@@ -48,6 +48,8 @@ enum line_verdict line_verdict(const struct line *l);
 uint32_t line_public_ip(const struct line *l);
 /* The list of servers changed. */
 void line_recheck(struct line *l);
+/* Asks these servers from now on. */
+void line_servers(struct line *l, struct servers *servers);
 void line_close(struct line *l); /* NULL is fine */
 
 #endif

@@ -36,6 +36,8 @@ uint16_t punch_port(const struct punch *p);
 void punch_recheck(struct punch *p);
 /* The same by new connections: the old ones cannot live on, since the public address is another. */
 void punch_renew(struct punch *p);
+/* Asks these servers from now on, and at once. */
+void punch_servers(struct punch *p, struct servers *servers);
 void punch_close(struct punch *p); /* NULL is fine */
 
 #endif
