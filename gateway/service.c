@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <linux/capability.h>
+#include <signal.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -15,6 +16,7 @@ int service_begin(struct service *s, const struct config *c, int argc, char **ar
 {
 	int err;
 
+	signal(SIGHUP, SIG_IGN); /* a manager's reload may come before the loop listens */
 	notify_setup();
 	s->files[0] = options_file(&config_options, argc, argv);
 	s->helper_config = (struct helper_config){ .files = s->files, .hook = c->hook, .user = geteuid() == 0 ? c->user : NULL,

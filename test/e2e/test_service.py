@@ -284,6 +284,93 @@ echo "$STUNWAY_EVENT|$*|$STUNWAY_OLD_PUBLIC_IP:$STUNWAY_OLD_PUBLIC_PORT|$STUNWAY
         self.assertEqual(self.home.ruleset(), before)
 
 
+# What OpenWrt's /lib/functions.sh and network.sh give an init script, over variables "section_option".
+UCI = """
+config_load() { :; }
+config_get() { eval "$1=\\${uci_$2_$3:-$4}"; }
+config_get_bool() { config_get "$1" "$2" "$3" "$4"; }
+config_list_foreach() {
+	eval "n=\\$uci_$1_$2_LENGTH"
+	i=1
+	while [ "$i" -le "${n:-0}" ]; do eval "item=\\$uci_$1_$2_ITEM$i"; "$3" "$item" "$4"; i=$((i + 1)); done
+}
+network_get_device() { case $2 in wan) eval "$1=pppoe-wan" ;; lan) eval "$1=br-lan" ;; *) return 1 ;; esac; }
+logger() { echo "logger $*" >&2; }
+"""
+
+
+class OpenWrt(Case):
+    INIT = os.path.join(PACKAGING, "openwrt", "stunway.init")
+
+    def run_init(self, uci, command):
+        values = "".join(f"uci_gateway_{key}='{value}'\n" for key, value in uci.items())
+        r = subprocess.run(["sh", "-c", f"{UCI}\n{values}\n. {self.INIT}\n{command}"], capture_output=True, text=True, check=False)
+        return r.returncode, r.stdout, r.stderr
+
+    def test_render(self):
+        """UCI becomes the INI file: options, lists, lists written as options; a value of several lines is left out, and said"""
+        code, text, err = self.run_init({
+            "enabled": "1", "wan": "wan", "relay_ports": "30000-30999", "hook": "/etc/$(id)/`id`", "stun_LENGTH": "2",
+            "stun_ITEM1": "stun.example.net", "stun_ITEM2": "udp:192.0.2.1:3479", "accept_chain": "inet filter forward",
+            "user": "nobody\nhook = /bin/evil", "log_level": "warn"}, "render gateway")
+        self.assertEqual(code, 0, err)
+        self.assertEqual(text, """[gateway]
+relay-ports = 30000-30999
+hook = /etc/$(id)/`id`
+log-level = warn
+stun = stun.example.net
+stun = udp:192.0.2.1:3479
+accept-chain = inet filter forward
+log-target = syslog
+""")
+        self.assertIn("option 'user': a value of several lines is left out", err)
+        conf = self.write("conf", text)
+        r = subprocess.run([os.path.join(ROOT, os.environ.get("STUNWAY_BUILD", "build"), "stunway-gateway"), "--check", "--config", conf,
+                            "--wan", "absent0"], capture_output=True, text=True, check=False)
+        self.assertIn("no interface wan=absent0", r.stderr)  # it has got beyond the file
+
+    def test_every_option(self):
+        """The init script knows every option of the gateway that is a key of its file"""
+        with open(self.INIT, encoding="utf-8") as file:
+            words = " ".join(re.findall(r'^(?:OPTIONS|LISTS)="(.*)"', file.read(), re.M)).replace("_", "-").split()
+        program = os.path.join(ROOT, os.environ.get("STUNWAY_BUILD", "build"), "stunway-gateway")
+        text = subprocess.run([program, "--help"], capture_output=True, text=True, check=True).stdout
+        helped = set(re.findall(r"^\s+--([a-z0-9-]+) ", text, re.M))
+        self.assertEqual(set(words), helped - {"wan", "lan", "check", "config", "log-target"})
+
+    def test_interfaces(self):
+        """Networks become devices; while the line has none the gateway is not started"""
+        self.assertEqual(self.run_init({"lan": "lan guest"}, "interfaces gateway")[:2], (0, "--wan pppoe-wan --lan br-lan"))
+        self.assertEqual(self.run_init({"wan": "down"}, "interfaces gateway")[:2], (1, ""))
+
+    def test_drop_ins(self):
+        """fw4's drop-ins fit into its chains, and accept the mark that the gateway sets"""
+        with Home(nat=False) as home:
+            for chain in ("forward", "input"):
+                directory = os.path.join(PACKAGING, "openwrt", "nftables.d", "chain-pre", chain)
+                home.nft("router", f'table inet fw4 {{ chain {chain} {{ type filter hook {chain} priority 0; policy drop;\n'
+                                   f'include "{directory}/20-stunway.nft"\n }}\n }}')
+            self.assertEqual(home.ruleset().count("ct mark & 0x00400000 == 0x00400000 accept"), 2)
+
+    @unittest.skipUnless(shutil.which("shellcheck"), "no shellcheck")
+    def test_shell(self):
+        """shellcheck has nothing to say about the init script"""
+        r = subprocess.run(["shellcheck", "-s", "sh", "-e", "SC2034,SC2154,SC1091", self.INIT], capture_output=True, text=True, check=False)
+        self.assertEqual(r.stdout, "")
+
+
+class Units(Case):
+    @unittest.skipUnless(shutil.which("systemd-analyze"), "no systemd-analyze")
+    def test_unit(self):
+        """systemd understands the unit, every line of it"""
+        with open(os.path.join(PACKAGING, "systemd", "stunway-gateway.service"), encoding="utf-8") as file:
+            text = file.read().replace("@bindir@/stunway-gateway", "/bin/true")
+        path = self.write("stunway-gateway.service", text)
+        r = subprocess.run(["systemd-analyze", "verify", "--man=no", path], capture_output=True, text=True, check=False)
+        self.assertNotIn("stunway-gateway.service", r.stderr)
+        self.assertEqual(r.returncode, 0, r.stderr)
+
+
 class Manual(unittest.TestCase):
     PAGE = os.path.join(ROOT, "docs", "stunway-gateway.8.scd")
 
