@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "sys/confine.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <grp.h>
@@ -100,14 +101,36 @@ int confine_inherit(uint64_t keep)
 	return err;
 }
 
+/* A file that root left there while the program still ran as root. */
+static void file_hand_over(int directory, const char *name, uid_t uid, gid_t gid)
+{
+	CLEANUP(close_fd) int fd = openat(directory, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+	struct stat st;
+
+	/* A second name may be that of anything: who owns the directory can have made it. */
+	if (fd >= 0 && fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && st.st_nlink == 1 && st.st_uid == 0 && fchown(fd, uid, gid) < 0)
+		errno = 0; /* it will be found out by whoever wants it */
+}
+
 int confine_directory(const char *path, uid_t uid, gid_t gid)
 {
 	CLEANUP(close_fd) int fd = -1;
+	struct dirent *entry;
+	DIR *directory;
 
 	if (mkdir(path, 0700) < 0 && errno != EEXIST)
 		return -errno;
 	fd = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-	return fd < 0 || fchown(fd, uid, gid) < 0 ? -errno : 0;
+	if (fd < 0 || fchown(fd, uid, gid) < 0)
+		return -errno;
+	directory = fdopendir(fd);
+	if (!directory)
+		return -errno;
+	while ((entry = readdir(directory)))
+		file_hand_over(dirfd(directory), entry->d_name, uid, gid);
+	closedir(directory); /* and fd */
+	fd = -1;
+	return 0;
 }
 
 #if defined(__x86_64__) && !defined(__ILP32__)
@@ -224,12 +247,12 @@ static const struct sock_filter gateway[] = {
 #endif
 	/* the state file, and what says who is in the way */
 	ALLOW(SYS_openat), ALLOW(SYS_fsync), ALLOW(SYS_fdatasync), ALLOW(SYS_ftruncate), ALLOW(SYS_renameat2), ALLOW(SYS_unlinkat),
-	ALLOW(SYS_pread64), ALLOW(SYS_pwrite64), ALLOW(SYS_getdents64), ALLOW(SYS_readlinkat), ALLOW(SYS_faccessat),
+	ALLOW(SYS_mkdirat), ALLOW(SYS_pread64), ALLOW(SYS_pwrite64), ALLOW(SYS_getdents64), ALLOW(SYS_readlinkat), ALLOW(SYS_faccessat),
 #ifdef SYS_renameat
 	ALLOW(SYS_renameat),
 #endif
 #ifdef SYS_open
-	ALLOW(SYS_open), ALLOW(SYS_rename), ALLOW(SYS_unlink), ALLOW(SYS_readlink), ALLOW(SYS_access),
+	ALLOW(SYS_open), ALLOW(SYS_mkdir), ALLOW(SYS_rename), ALLOW(SYS_unlink), ALLOW(SYS_readlink), ALLOW(SYS_access),
 #endif
 };
 

@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/prctl.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
@@ -22,6 +23,7 @@
 
 #define GRACE_MS   2000 /* between SIGTERM and SIGKILL */
 #define MARGIN_MS  500	/* the job ends a command at its limit; this long after, a job that does not is given up */
+#define LOCK_MS	   10	/* between two tries for the commands' lock */
 #define INHERITED  256	/* descriptors below this that whoever started us forgot to close */
 #define WORDS_MAX  40	/* of a hook, words and variables alike */
 #define PATH	   "/usr/sbin:/usr/bin:/sbin:/bin"
@@ -283,6 +285,25 @@ static int program_watch(const struct job *j, pid_t pid, int output, int childre
 	}
 }
 
+/* Takes the commands' lock, which ends with the job; waits for others as long as the command may take. */
+static int lock_take(const struct job *j)
+{
+	const uint64_t deadline_ms = clock_ms() + j->request->limit_ms;
+	int fd;
+
+	if (!j->config->lock || j->request->kind != REQUEST_RUN)
+		return 0;
+	fd = open(j->config->lock, O_RDONLY | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+	if (fd < 0)
+		return -errno;
+	while (flock(fd, LOCK_EX | LOCK_NB) < 0) {
+		if (errno != EWOULDBLOCK || left_ms(deadline_ms) == 0)
+			return errno == EWOULDBLOCK ? -ETIMEDOUT : -errno;
+		poll(NULL, 0, LOCK_MS);
+	}
+	return 0;
+}
+
 static void job_run(const struct job *j)
 {
 	struct program p = { .argv = { NULL }, .env = { NULL } };
@@ -291,6 +312,8 @@ static void job_run(const struct job *j)
 	pid_t pid;
 
 	status = j->request->kind == REQUEST_HOOK ? hook_program(j, &p) : command_program(j, &p);
+	if (status == 0)
+		status = lock_take(j);
 	if (status < 0) {
 		tell_end(j, status, NULL);
 		return;

@@ -41,7 +41,12 @@ struct helper_config {
 	 * Words that begin with NAME= before the program are variables (XTABLES_LOCKFILE=/dev/null).
 	 */
 	const char *const *const *commands; /* NULL at the end */
-	const char *hook;		    /* absolute path, NULL: none */
+	/*
+	 * A file that is locked (flock) while a command runs; NULL: none. For iptables-legacy: /run/xtables.lock, which the
+	 * user may not open, with XTABLES_LOCKFILE=/dev/null among the variables.
+	 */
+	const char *lock;
+	const char *hook; /* absolute path, NULL: none */
 	const char *user;		    /* whom commands and hook run as; NULL: as who started */
 	uid_t uid;
 	gid_t gid;

@@ -170,6 +170,25 @@ echo "$STUNWAY_EVENT|$*|$STUNWAY_OLD_PUBLIC_IP:$STUNWAY_OLD_PUBLIC_PORT|$STUNWAY
         eventually(lambda: any(t[0] == "close" and " 7100 " in t[1] for t in self.told()), timeout=15, what="the close")
         self.assertEqual([t[0] for t in self.told() if " 7100 " in t[1]], ["open", "close"])
 
+    def test_hook_crowd(self):
+        """Of many mappings' hooks at most four run at a time, and each is told"""
+        hook = self.write("hook", f"""#!/bin/sh
+echo "begin $4" >>{self.path("told")}
+sleep 0.3
+echo "end $4" >>{self.path("told")}
+""", 0o755)
+        self.gateway("--hook", hook)
+        ports = range(7150, 7162)
+        for port in ports:
+            Pmp(self.home).map(UDP, port)
+        eventually(lambda: self.read("told").count("end") == len(ports), timeout=20, what="every hook")
+        running = most = 0
+        for line in self.read("told").splitlines():
+            running += 1 if line.startswith("begin") else -1
+            most = max(most, running)
+        self.assertEqual(most, 4)
+        self.assertEqual({line.split()[1] for line in self.read("told").splitlines()}, {str(p) for p in ports})
+
     def test_hook_fails(self):
         """A hook that fails is said, one that cannot be run too, and mappings work"""
         gateway = self.gateway("--hook", self.hook("exit 3"))

@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -163,6 +164,24 @@ static void a_command_that_hangs_is_ended_with_its_children(void **state)
 	stop(h);
 }
 
+static void a_command_waits_for_its_lock(void **state)
+{
+	char path[] = "/tmp/test-helper-lock-XXXXXX", output[64];
+	const int fd = mkstemp(path);
+	const struct helper_config config = { .files = files, .commands = commands, .lock = path };
+	struct helper *h;
+
+	(void)state;
+	assert_int_equal(helper_start(&h, &config), 0);
+	assert_int_equal(flock(fd, LOCK_EX), 0);
+	assert_int_equal(helper_run(h, STATUS, NULL, output, sizeof(output)), -ETIMEDOUT);
+	assert_int_equal(flock(fd, LOCK_UN), 0);
+	assert_int_equal(helper_run(h, STATUS, NULL, output, sizeof(output)), 3);
+	close(fd);
+	unlink(path);
+	stop(h);
+}
+
 static void a_command_has_a_clean_environment_and_the_network_s_rights_alone(void **state)
 {
 	struct helper *h = start(NULL);
@@ -281,6 +300,7 @@ int main(void)
 		T(a_command_gets_its_text_and_its_output_comes_back_whole),
 		T(a_status_comes_back_and_commands_of_no_table_do_not_run),
 		T(a_command_that_hangs_is_ended_with_its_children),
+		T(a_command_waits_for_its_lock),
 		T(a_command_has_a_clean_environment_and_the_network_s_rights_alone),
 		T(a_hook_has_its_words_and_no_rights),
 		T(a_hook_that_hangs_may_end_itself_and_is_killed_otherwise),
