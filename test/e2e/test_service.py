@@ -390,6 +390,15 @@ class Units(Case):
         self.assertEqual(r.returncode, 0, r.stderr)
 
 
+class Fields(unittest.TestCase):
+    def test_every_option(self):
+        """SIGHUP takes over or names every option: each is in the table that says which"""
+        with open(os.path.join(ROOT, "gateway", "config.c"), encoding="utf-8") as file:
+            text = file.read()
+        options = set(re.findall(r'\{ \.name = "([a-z0-9-]+)"', text))
+        self.assertEqual(set(re.findall(r'^\tFIELD\("([a-z0-9-]+)"', text, re.M)), options - {"check"})
+
+
 class Manual(unittest.TestCase):
     PAGE = os.path.join(ROOT, "docs", "stunway-gateway.8.scd")
 
