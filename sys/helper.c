@@ -343,6 +343,29 @@ static bool request_valid(const struct request *r, ssize_t n)
 		n == (ssize_t)(offsetof(struct request, words) + r->len);
 }
 
+static _Atomic int jobs; /* that run */
+
+static void job_ended(int number)
+{
+	const int saved = errno;
+
+	(void)number;
+	while (waitpid(-1, NULL, WNOHANG) > 0)
+		jobs--;
+	errno = saved;
+}
+
+static bool job_begin(void)
+{
+	pid_t pid = -1;
+
+	if (++jobs <= HELPER_JOBS_MAX)
+		pid = fork();
+	if (pid < 0)
+		jobs--;
+	return pid == 0;
+}
+
 static _Noreturn void helper_serve(int fd, const struct helper_config *config)
 {
 	struct request r;
@@ -352,7 +375,7 @@ static _Noreturn void helper_serve(int fd, const struct helper_config *config)
 	while ((n = receive_with(fd, &r, sizeof(r), fds)) > 0 || n == -EINTR) {
 		const struct job j = { .config = config, .request = &r, .reply = fds[0], .input = fds[1] };
 
-		if (n > 0 && request_valid(&r, n) && j.reply >= 0 && fork() == 0) {
+		if (n > 0 && request_valid(&r, n) && j.reply >= 0 && job_begin()) {
 			close(fd);
 			if (r.kind == REQUEST_OPEN)
 				job_open(&j);
@@ -368,7 +391,7 @@ static _Noreturn void helper_serve(int fd, const struct helper_config *config)
 
 static _Noreturn void helper_main(int fd, const struct helper_config *config, pid_t parent)
 {
-	static const int ignored[] = { SIGINT, SIGTERM, SIGHUP, SIGUSR1, SIGCHLD };
+	static const int ignored[] = { SIGINT, SIGTERM, SIGHUP, SIGUSR1 };
 
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	if (getppid() != parent)
@@ -378,6 +401,7 @@ static _Noreturn void helper_main(int fd, const struct helper_config *config, pi
 	/* Told to stop is the program; when it is gone so is the socket. */
 	for (size_t i = 0; i < sizeof(ignored) / sizeof(ignored[0]); i++)
 		signal(ignored[i], SIG_IGN);
+	signal(SIGCHLD, job_ended);
 	for (int i = 3; i < INHERITED; i++)
 		if (i != fd)
 			close(i);

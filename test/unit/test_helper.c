@@ -253,6 +253,31 @@ static void closing_its_descriptor_ends_a_hook(void **state)
 	stop(h);
 }
 
+static void too_many_jobs_are_refused_and_room_comes_back(void **state)
+{
+	struct helper *h = start("echo $$; sleep 60");
+	const char *const none[] = { NULL };
+	int fds[HELPER_JOBS_MAX];
+	struct helper_event e;
+	pid_t pid;
+
+	(void)state;
+	for (int i = 0; i < HELPER_JOBS_MAX; i++)
+		fds[i] = hanging_hook(h, &pid);
+	const int beyond = helper_hook(h, none, none, 1000);
+
+	assert_int_equal(poll(&(struct pollfd){ .fd = beyond, .events = POLLIN }, 1, WAIT_MS), 1);
+	assert_int_equal(helper_read(beyond, &e), -EPIPE);
+	close(beyond);
+	for (int i = 0; i < HELPER_JOBS_MAX; i++)
+		close(fds[i]);
+	assert_true(gone(pid));
+	for (int i = 0; i < WAIT_MS / 10 && helper_run(h, STATUS, NULL, NULL, 0) == -EPIPE; i++)
+		usleep(10000);
+	assert_int_equal(helper_run(h, STATUS, NULL, NULL, 0), 3);
+	stop(h);
+}
+
 static void helper_and_hooks_die_with_the_program(void **state)
 {
 	struct { pid_t helper, hook; } pids;
@@ -305,6 +330,7 @@ int main(void)
 		T(a_hook_has_its_words_and_no_rights),
 		T(a_hook_that_hangs_may_end_itself_and_is_killed_otherwise),
 		T(closing_its_descriptor_ends_a_hook),
+		T(too_many_jobs_are_refused_and_room_comes_back),
 		T(helper_and_hooks_die_with_the_program),
 		T(without_a_helper_every_call_says_so),
 	};
