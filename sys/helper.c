@@ -307,7 +307,7 @@ static int lock_take(const struct job *j)
 static void job_run(const struct job *j)
 {
 	struct program p = { .argv = { NULL }, .env = { NULL } };
-	int output = -1, status;
+	int output = -1, children, status;
 	sigset_t child;
 	pid_t pid;
 
@@ -327,11 +327,14 @@ static void job_run(const struct job *j)
 		tell_end(j, pid, NULL);
 		return;
 	}
-	status = program_watch(j, pid, output, signalfd(-1, &child, SFD_CLOEXEC | SFD_NONBLOCK));
+	children = signalfd(-1, &child, SFD_CLOEXEC | SFD_NONBLOCK);
+	status = program_watch(j, pid, output, children);
 	fcntl(output, F_SETFL, O_NONBLOCK); /* what it wrote last; a process it left behind may keep the pipe open */
 	while (status >= 0 && pass_on(j, output, clock_ms() + GRACE_MS))
 		;
 	kill(-pid, SIGKILL); /* whatever it left behind */
+	if (status < 0 && waitpid(pid, NULL, WNOHANG) == 0) /* the next begins when this one is dead; one that the kernel holds fast is left */
+		poll(&(struct pollfd){ .fd = children, .events = POLLIN }, 1, GRACE_MS);
 	tell_end(j, status, NULL);
 }
 

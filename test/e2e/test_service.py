@@ -10,7 +10,7 @@ import tempfile
 import time
 import unittest
 
-from lab.home import ACCEPT, LAN1, PUBLIC, STUN, STUN2, Home, eventually
+from lab.home import ACCEPT, LAN1, LAN2, PUBLIC, STUN, STUN2, Home, eventually
 from pmp import TCP, UDP, Pmp
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
@@ -211,10 +211,13 @@ echo "end $4" >>{self.path("told")}
         pmp = Pmp(self.home)
         first = pmp.map(UDP, 7300)
         self.assertEqual(first.lifetime, 100)
-        self.write("conf", f"[gateway]\nstun = {STUN2}\nlog-level = debug\nlease = 60\nwatch = 7\nuser = daemon\n", 0o600)
+        self.assertEqual(Pmp(self.home, "lan2").map(UDP, 7302).result, 0)
+        self.write("conf", f"[gateway]\nstun = {STUN2}\nlog-level = debug\nlease = 60\nwatch = 7\nuser = daemon\n"
+                           f"access = deny 0-65535 {LAN2} 0-65535\n", 0o600)
         os.kill(gateway.pid, signal.SIGHUP)
-        gateway.wait_line('configuration read again changed="--stun --lease --log-level"')
+        gateway.wait_line('configuration read again changed="--stun --lease --access --log-level"')
         gateway.wait_line("changed, but only a restart brings it about: --watch --user")
+        gateway.wait_line(f"mapping ended, --access forbids it: protocol=UDP client={LAN2}:7302")
         again = pmp.map(UDP, 7300)
         self.assertEqual((again.outer, again.lifetime), (first.outer, 60))
         self.assertEqual(self.home.members("servers"), {f"udp.{STUN2}.3478", f"tcp.{STUN2}.3478"})
