@@ -32,6 +32,7 @@ struct gateway {
 
 	struct rules *rules;
 	struct pace *pace;
+	struct hooks *hooks; /* NULL: nobody to be told */
 	struct leases *leases;
 	struct servers *servers;
 	struct line *lines[2]; /* UDP, TCP */
@@ -55,6 +56,7 @@ struct mapping {
 	struct rule rule;
 	struct pace_item turn; /* enum errand */
 	bool astray;	       /* its port could not follow the line */
+	struct hooked *hooked;
 	bool waiting;
 	uint64_t waiting_since_ms;
 	struct gateway_asker asker;
@@ -105,12 +107,22 @@ static void say(struct mapping *m, enum log_level level, const char *event, cons
 		log_line(level, "%s: %s%s%s", event, mapping_text(m, text, sizeof(text)), detail, log_more(more, skipped));
 }
 
+static void tell_hook(struct mapping *m, struct endpoint outer)
+{
+	const uint64_t now_ms = clock_ms(), expires_ms = m->lease->expires_ms;
+	const struct hooks_state now = { .key = m->lease->key, .relay_port = m->lease->relay_port, .outer = outer,
+		.lifetime_s = expires_ms > now_ms ? (uint32_t)((expires_ms - now_ms + 500) / 1000) : 0 };
+
+	hooks_tell(m->gateway->hooks, &m->hooked, &now);
+}
+
 /* The caller ends as many as it must, then says rules_scrub. */
 static void end(struct mapping *m, const char *why)
 {
 	struct gateway *g = m->gateway;
 
 	rules_remove(g->rules, &m->rule);
+	tell_hook(m, (struct endpoint){ .family = ENDPOINT_NONE });
 	say(m, LOG_LEVEL_INFO, why, "");
 	pace_drop(g->pace, &m->turn);
 	punch_close(m->punch);
@@ -161,6 +173,7 @@ static void settle(struct mapping *m)
 		return;
 	answer = granted(m, &m->request);
 	answer_waiting(m, &answer);
+	tell_hook(m, hole_of(m)->outer);
 }
 
 static void reach_due(uv_timer_t *timer)
@@ -711,6 +724,26 @@ void gateway_firewall_changed(struct gateway *g)
 	rules_look(g->rules);
 }
 
+void gateway_hooks(struct gateway *g, struct hooks *hooks)
+{
+	g->hooks = hooks;
+}
+
+/* The old ones stay in use until nothing borrows them any more. */
+void gateway_reload(struct gateway *g, bool servers)
+{
+	struct servers *old = g->servers;
+
+	gateway_reconsider(g);
+	if (!servers || open_servers(g) < 0)
+		return;
+	for (size_t i = 0; i < 2; i++)
+		line_servers(g->lines[i], g->servers);
+	for (struct lease *l = leases_next(g->leases, NULL); l; l = leases_next(g->leases, l))
+		punch_servers(((struct mapping *)l->owner)->punch, g->servers);
+	servers_close(old);
+}
+
 void gateway_log_mappings(const struct gateway *g)
 {
 	static const char *const states[] = { [HOLE_PUNCHING] = "punching", [HOLE_OPEN] = "open", [HOLE_LOST] = "lost" };
@@ -747,6 +780,7 @@ void gateway_close(struct gateway *g)
 		/* The firewall goes as a whole, after this; only the flows are left to end. */
 		rules_forget(g->rules, &m->rule);
 		pace_drop(g->pace, &m->turn);
+		hooks_forget(&m->hooked);
 		punch_close(m->punch);
 		leases_remove(g->leases, m->lease);
 		free(m);
