@@ -3,11 +3,13 @@
 
 #include <errno.h>
 #include <net/if.h>
+#include <pwd.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "gateway/pool.h"
+#include "sys/cleanup.h"
 #include "sys/log.h"
 
 static bool is_interface_name(const char *name)
@@ -175,6 +177,29 @@ static int log_target_read(void *config, const char *value, const char **why)
 	return target < 0 ? target : 0;
 }
 
+static int hook_read(void *config, const char *value, const char **why)
+{
+	struct config *c = config;
+
+	*why = "a program's path that begins with /";
+	c->hook = value;
+	return value[0] == '/' ? 0 : -EINVAL;
+}
+
+static int user_read(void *config, const char *value, const char **why)
+{
+	struct config *c = config;
+	const struct passwd *user = getpwnam(value);
+
+	*why = "a user of this system";
+	if (!user)
+		return -EINVAL;
+	c->user = value;
+	c->uid = user->pw_uid;
+	c->gid = user->pw_gid;
+	return 0;
+}
+
 #define AT(field) offsetof(struct config, field)
 
 static const struct option_row rows[] = {
@@ -220,6 +245,14 @@ static const struct option_row rows[] = {
 		.help = "Where mappings outlast a restart" },
 	{ .name = "state-lazy", .kind = OPTION_U32, .offset = AT(state_lazy_s), .min = 1, .max = 3600, .fallback = "60",
 		.argument = "SECONDS", .help = "How long a renewal may wait to be written" },
+	{ .name = "hook", .kind = OPTION_READ, .read = hook_read, .argument = "PROGRAM",
+		.help = "Run when a mapping opens, changes or closes, with natmap's arguments" },
+	{ .name = "hook-timeout", .kind = OPTION_U32, .offset = AT(hook_timeout_s), .min = 1, .max = 3600, .fallback = "30",
+		.argument = "SECONDS", .help = "How long it may take" },
+	{ .name = "user", .kind = OPTION_READ, .read = user_read, .fallback = "nobody", .argument = "NAME",
+		.help = "Whom to become after the start, and as whom the hook runs" },
+	{ .name = "check", .kind = OPTION_FLAG, .offset = AT(check), .command_line_only = true,
+		.help = "Say what would be done, and exit: 0, 2 for a wrong configuration, 4 for missing rights" },
 	{ .name = "log-level", .kind = OPTION_READ, .read = log_level_read, .fallback = "info", .argument = "error|warn|info|debug",
 		.help = "How much is logged" },
 	{ .name = "log-target", .kind = OPTION_READ, .read = log_target_read, .fallback = "stderr", .argument = "stderr|syslog",
@@ -237,3 +270,113 @@ const struct options config_options = {
 	.file = "/etc/stunway/gateway.conf",
 	.values = offsetof(struct config, values),
 };
+
+int config_read(struct config *c, int argc, char **argv)
+{
+	int operand;
+	const int err = options_read(&config_options, c, argc, argv, &operand);
+
+	if (err == 0 && operand < argc) {
+		fprintf(stderr, "stunway-gateway: no word '%s' expected; see --help\n", argv[operand]);
+		return -EINVAL;
+	}
+	return err;
+}
+
+int config_read_again(struct config *c, int argc, char **argv, struct helper *helper)
+{
+	const char *path = options_file(&config_options, argc, argv);
+	CLEANUP(close_fd) int fd = helper_open(helper, 0);
+
+	if (fd < 0 && !(fd == -ENOENT && path == config_options.file)) {
+		fprintf(stderr, "stunway-gateway: --config '%s': %s\n", path, strerror(-fd));
+		return -EINVAL;
+	}
+	return options_read_again(&config_options, c, argc, argv, fd);
+}
+
+void config_free(struct config *c)
+{
+	free(c->values);
+	free(c->values_again);
+	c->values = c->values_again = NULL;
+}
+
+/* What of the configuration belongs to an option: what is live is taken over at once, what is fixed waits for a restart. */
+enum field_kind { LIVE, FIXED, FIXED_TEXTS };
+#define FIELD(option, kind, field) { option, kind, AT(field), sizeof(((struct config *)0)->field) }
+
+static const struct field {
+	const char *option;
+	enum field_kind kind;
+	size_t offset, size;
+} fields[] = {
+	FIELD("wan", FIXED_TEXTS, wan),
+	FIELD("lan", FIXED_TEXTS, lans),
+	FIELD("stun", LIVE, servers),
+	FIELD("stun", LIVE, server_count),
+	FIELD("watch", FIXED, watch_s),
+	FIELD("mark", FIXED, mark),
+	FIELD("mark", FIXED, mark_mask),
+	FIELD("accept-chain", FIXED_TEXTS, accept_chains),
+	FIELD("relay-ports", LIVE, relay_low),
+	FIELD("relay-ports", LIVE, relay_high),
+	FIELD("lease", LIVE, lease_s),
+	FIELD("hold-max", LIVE, hold_max_s),
+	FIELD("keepalive", LIVE, keepalive_s),
+	FIELD("fault-grace", LIVE, fault_grace_s),
+	FIELD("max-mappings", FIXED, max_mappings),
+	FIELD("max-mappings-per-client", FIXED, max_mappings_per_client),
+	FIELD("access", LIVE, access),
+	FIELD("firewall", FIXED, firewall),
+	FIELD("hook", FIXED_TEXTS, hook), /* the helper runs the one it was started with and no other */
+	FIELD("hook-timeout", FIXED, hook_timeout_s),
+	FIELD("user", FIXED_TEXTS, user),
+	FIELD("log-level", LIVE, log_level),
+	FIELD("log-target", FIXED, log_target),
+};
+
+static bool same_text(const char *a, const char *b)
+{
+	return a == b || (a && b && strcmp(a, b) == 0);
+}
+
+static bool same_field(const struct field *f, const void *a, const void *b)
+{
+	const char *const *x = a, *const *y = b;
+
+	if (f->kind != FIXED_TEXTS)
+		return memcmp(a, b, f->size) == 0;
+	for (size_t i = 0; i < f->size / sizeof(*x); i++)
+		if (!same_text(x[i], y[i]))
+			return false;
+	return true;
+}
+
+/* Once, though an option has several fields. */
+static void name_option(char list[CONFIG_CHANGES_MAX], const char *option)
+{
+	const size_t used = strlen(list), len = strlen(option);
+
+	if (used < len || strcmp(list + used - len, option) != 0)
+		snprintf(list + used, CONFIG_CHANGES_MAX - used, "%s--%s", used ? " " : "", option);
+}
+
+void config_apply(struct config *running, struct config *again, char changed[CONFIG_CHANGES_MAX], char fixed[CONFIG_CHANGES_MAX])
+{
+	changed[0] = fixed[0] = '\0';
+	for (size_t i = 0; i < sizeof(fields) / sizeof(fields[0]); i++) {
+		const struct field *f = &fields[i];
+		char *to = (char *)running + f->offset;
+		const char *from = (char *)again + f->offset;
+
+		if (same_field(f, to, from))
+			continue;
+		name_option(f->kind == LIVE ? changed : fixed, f->option);
+		if (f->kind == LIVE)
+			memcpy(to, from, f->size);
+	}
+	free(running->values_again); /* what was live of it has been replaced just now */
+	running->values_again = again->values;
+	again->values = NULL;
+}

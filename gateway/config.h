@@ -7,6 +7,7 @@
 #include "gateway/permanent.h"
 #include "gateway/servers.h"
 #include "lib/access.h"
+#include "sys/helper.h"
 #include "sys/options.h"
 
 #define CONFIG_LANS_MAX 8
@@ -35,9 +36,30 @@ struct config {
 	struct permanent permanents[PERMANENTS_MAX];
 	size_t permanent_count;
 	uint32_t log_level, log_target; /* enum log_level, enum log_target */
-	char *values;			/* the file's, borrowed above */
+	const char *hook; /* NULL: none */
+	uint32_t hook_timeout_s;
+	const char *user; /* whom to become, if we are root */
+	uid_t uid;
+	gid_t gid;
+	bool check;	    /* say what would be done, and exit */
+	char *values;	    /* the file's, borrowed above */
+	char *values_again; /* likewise, of the file as it was read again */
 };
 
 extern const struct options config_options;
+
+/* The command line and its file. 0, 1 when --help or --version was printed, -EINVAL and said on stderr. */
+int config_read(struct config *c, int argc, char **argv);
+/* Likewise at SIGHUP, when only the helper may open the file (as its first). */
+int config_read_again(struct config *c, int argc, char **argv, struct helper *helper);
+void config_free(struct config *c);
+
+#define CONFIG_CHANGES_MAX 256
+/*
+ * Makes the running configuration what was read again, as far as that can be done while it
+ * runs. In changed the options that are now others, in fixed those that only a restart
+ * brings about. What was read again is used up.
+ */
+void config_apply(struct config *running, struct config *again, char changed[CONFIG_CHANGES_MAX], char fixed[CONFIG_CHANGES_MAX]);
 
 #endif

@@ -99,6 +99,8 @@ struct firewall_backend {
 	int (*rebuild)(struct firewall *f, const char *wan);
 	/* Names the foreign chains on that way that would drop our flows, joined by ", "; "" when none. */
 	void (*obstacles)(struct firewall *f, enum firewall_way way, char *buf, size_t max);
+	/* Likewise without opening, for --check: changes nothing. Negative errno. NULL: there are never any. */
+	int (*look)(const struct firewall_config *config, enum firewall_way way, char *obstacles, size_t max);
 	/* Leaves no trace. NULL is fine. */
 	void (*close)(struct firewall *f);
 	const char *(*error)(const struct firewall *f); /* of the last call that failed */

@@ -401,7 +401,8 @@ static void nft_close(struct firewall *f)
 	free(f);
 }
 
-static int nft_open(struct firewall **out, const struct firewall_config *config, char *why, size_t why_max)
+/* What can look and change, and has done neither yet. */
+static int begin(struct firewall **out, const struct firewall_config *config)
 {
 	struct firewall *f = calloc(1, sizeof(*f));
 	int err;
@@ -419,6 +420,17 @@ static int nft_open(struct firewall **out, const struct firewall_config *config,
 	nft_ctx_buffer_output(f->nft);
 	nft_ctx_buffer_error(f->nft);
 	nft_ctx_output_set_flags(f->nft, NFT_CTX_OUTPUT_HANDLE | NFT_CTX_OUTPUT_TERSE);
+	*out = f;
+	return 0;
+}
+
+static int nft_open(struct firewall **out, const struct firewall_config *config, char *why, size_t why_max)
+{
+	struct firewall *f;
+	int err = begin(&f, config);
+
+	if (err < 0)
+		return err;
 	err = nft_rebuild(f, config->wan);
 	for (size_t i = 0; i < config->accept_chain_count && err == 0; i++)
 		err = accept(f, config->accept_chains[i]);
@@ -520,6 +532,21 @@ static void nft_obstacles(struct firewall *f, enum firewall_way way, char *buf, 
 	}
 }
 
+static int nft_look(const struct firewall_config *config, enum firewall_way way, char *obstacles, size_t max)
+{
+	struct firewall *f;
+	int err = begin(&f, config);
+
+	if (err < 0)
+		return err;
+	err = list(f, "chains") ? 0 : -EIO;
+	nft_obstacles(f, way, obstacles, max);
+	nftables_close(f->kernel);
+	nft_ctx_free(f->nft);
+	free(f);
+	return err;
+}
+
 static const char *nft_error(const struct firewall *f)
 {
 	return f->error;
@@ -535,6 +562,7 @@ const struct firewall_backend firewall_nftables = {
 	.mend = nft_mend,
 	.rebuild = nft_rebuild,
 	.obstacles = nft_obstacles,
+	.look = nft_look,
 	.close = nft_close,
 	.error = nft_error,
 };

@@ -50,6 +50,7 @@ struct gateway {
 
 	struct rules *rules;
 	struct pace *pace;
+	struct hooks *hooks; /* NULL: nobody to be told */
 	struct leases *leases;
 	struct servers *servers, *hosts; /* STUN, and for --tcp-keepalive */
 	struct pool *pool;
@@ -88,6 +89,7 @@ struct mapping {
 	struct endpoint outer; /* the last known; after a start not yet proven */
 	bool told;	     /* somebody relies on outer */
 	uint64_t promise;    /* to be kept before anybody is told */
+	struct hooked *hooked;
 	bool waiting;
 	uint64_t waiting_since_ms;
 	struct gateway_asker asker;
@@ -152,10 +154,20 @@ static void forget(struct mapping *m)
 	if (g->unpunched == m->lease)
 		g->unpunched = leases_next(g->leases, m->lease);
 	pace_drop(g->pace, &m->turn);
+	hooks_forget(&m->hooked);
 	punch_close(m->punch);
 	leases_remove(g->leases, m->lease);
 	free(m->description);
 	free(m);
+}
+
+static void tell_hook(struct mapping *m, struct endpoint outer)
+{
+	const uint64_t now_ms = clock_ms(), expires_ms = m->lease->expires_ms;
+	const struct hooks_state now = { .key = m->lease->key, .relay_port = m->lease->relay_port, .outer = outer,
+		.lifetime_s = expires_ms > now_ms ? (uint32_t)((expires_ms - now_ms + 500) / 1000) : 0 };
+
+	hooks_tell(m->gateway->hooks, &m->hooked, &now);
 }
 
 /* The caller ends as many as it must, then says rules_scrub. */
@@ -164,6 +176,7 @@ static void end(struct mapping *m, const char *why)
 	struct gateway *g = m->gateway;
 
 	rules_remove(g->rules, &m->rule);
+	tell_hook(m, (struct endpoint){ .family = ENDPOINT_NONE });
 	say(m, LOG_LEVEL_INFO, why, "");
 	keeper_note(g->keeper);
 	forget(m);
@@ -229,6 +242,7 @@ static void settle(struct mapping *m)
 	answer = granted(m, &m->request);
 	m->told |= m->waiting;
 	answer_waiting(m, &answer);
+	tell_hook(m, m->outer);
 }
 
 /* False when the outer endpoint is what it was. */
@@ -1279,6 +1293,26 @@ void gateway_follow(struct gateway *g, const struct netif *wan)
 void gateway_firewall_changed(struct gateway *g)
 {
 	rules_look(g->rules);
+}
+
+void gateway_hooks(struct gateway *g, struct hooks *hooks)
+{
+	g->hooks = hooks;
+}
+
+/* The old ones stay in use until nothing borrows them any more. */
+void gateway_reload(struct gateway *g, bool servers)
+{
+	struct servers *old = g->servers;
+
+	gateway_reconsider(g);
+	if (!servers || open_servers(g) < 0)
+		return;
+	for (size_t i = 0; i < 2; i++)
+		line_servers(g->lines[i], g->servers);
+	for (struct lease *l = leases_next(g->leases, NULL); l; l = leases_next(g->leases, l))
+		punch_servers(((struct mapping *)l->owner)->punch, g->servers);
+	servers_close(old);
 }
 
 void gateway_log_mappings(const struct gateway *g)

@@ -21,6 +21,7 @@
 
 #include "gateway/config.h"
 #include "gateway/line.h"
+#include "gateway/hooks.h"
 #include "lib/natpmp.h"
 #include "sys/netif.h"
 
@@ -63,6 +64,10 @@ int gateway_map(struct gateway *g, uint32_t client_ip, const struct natpmp_reque
 void gateway_reconsider(struct gateway *g);
 /* 1: *result and *public_ip are the answer to opcode 0. 0: say nothing yet. */
 int gateway_address(struct gateway *g, enum natpmp_result *result, uint32_t *public_ip);
+/* From now on the hook is told of mappings; NULL: there is none. Outlives the gateway. */
+void gateway_hooks(struct gateway *g, struct hooks *hooks);
+/* The configuration has changed where it may. servers: others are to be asked. */
+void gateway_reload(struct gateway *g, bool servers);
 uint32_t gateway_epoch_s(const struct gateway *g);
 /* What is known of the carrier's NAT for a protocol's mappings. */
 struct line_nat gateway_nat(const struct gateway *g, enum lease_protocol protocol);

@@ -358,6 +358,13 @@ static void free_line(uv_handle_t *handle)
 		free(l);
 }
 
+void line_servers(struct line *l, struct servers *servers)
+{
+	l->config.servers = servers;
+	punch_servers(l->watch, servers);
+	line_recheck(l);
+}
+
 void line_close(struct line *l)
 {
 	if (!l || l->closed)

@@ -65,6 +65,8 @@ void line_recheck(struct line *l);
  * negative errno, and then it is as with 0.
  */
 int line_move(struct line *l, uint32_t wan_ip, unsigned wan_index);
+/* Asks these servers from now on. */
+void line_servers(struct line *l, struct servers *servers);
 void line_close(struct line *l); /* NULL is fine */
 
 #endif

@@ -12,13 +12,19 @@
 #include "gateway/follow.h"
 #include "gateway/gateway.h"
 #include "gateway/natpmp_server.h"
+#include "gateway/preview.h"
+#include "gateway/service.h"
 #include "sys/log.h"
+#include "sys/notify.h"
 
 /* Exit codes, as every program of stunway has them. */
 enum { EXIT_DONE = 0, EXIT_FAILED = 1, EXIT_USAGE = 2, EXIT_FIREWALL = 4 };
 
 #define FAREWELL_MS   500 /* handles have this long to close; a DNS lookup may not */
 #define FILES_BESIDES 64  /* open beside the mappings' own */
+
+static const int watched[] = { SIGTERM, SIGINT, SIGUSR1, SIGHUP };
+#define SIGNALS (sizeof(watched) / sizeof(watched[0]))
 
 struct program {
 	uv_loop_t loop;
@@ -27,7 +33,11 @@ struct program {
 	struct firewall *firewall;
 	struct natpmp_server *server;
 	struct gateway *gateway;
-	uv_signal_t signals[3];
+	struct hooks *hooks;
+	struct service service;
+	uv_signal_t signals[SIGNALS];
+	int argc;
+	char **argv; /* read again at SIGHUP */
 };
 
 /* A TCP hole takes up to three sockets: the usual soft limit of 1024 would be used up by 300 of them. */
@@ -83,6 +93,27 @@ static void log_counters(const struct program *p)
 		(unsigned long long)c->unsupported_version, (unsigned long long)c->unsupported_opcode);
 }
 
+/* What can be changed while mappings stay; what cannot is named. */
+static void reload(struct program *p)
+{
+	struct config again = { .values = NULL };
+	char changed[CONFIG_CHANGES_MAX], fixed[CONFIG_CHANGES_MAX];
+
+	notify_reloading();
+	if (config_read_again(&again, p->argc, p->argv, p->service.helper) < 0) {
+		log_error("configuration not read again, all stays as it is: see stderr");
+	} else {
+		config_apply(&p->config, &again, changed, fixed);
+		log_up_to_level((enum log_level)p->config.log_level);
+		gateway_reload(p->gateway, strstr(changed, "--stun") != NULL);
+		log_info("configuration read again changed=\"%s\"", changed);
+		if (fixed[0])
+			log_warn("changed, but only a restart brings it about: %s", fixed);
+	}
+	config_free(&again);
+	notify("READY=1");
+}
+
 static void signalled(uv_signal_t *handle, int number)
 {
 	struct program *p = handle->data;
@@ -90,17 +121,18 @@ static void signalled(uv_signal_t *handle, int number)
 	if (number == SIGUSR1) {
 		gateway_log_mappings(p->gateway);
 		log_counters(p);
+	} else if (number == SIGHUP) {
+		if (p->gateway)
+			reload(p);
 	} else {
 		log_info("stopping signal=%s", number == SIGTERM ? "TERM" : "INT");
 		uv_stop(&p->loop);
 	}
 }
 
-static const int watched[3] = { SIGTERM, SIGINT, SIGUSR1 };
-
 static void watch_signals(struct program *p)
 {
-	for (size_t i = 0; i < 3; i++) {
+	for (size_t i = 0; i < SIGNALS; i++) {
 		uv_signal_init(&p->loop, &p->signals[i]);
 		p->signals[i].data = p;
 		uv_signal_start(&p->signals[i], signalled, watched[i]);
@@ -118,17 +150,19 @@ static void farewell(struct program *p)
 {
 	uv_timer_t timer;
 
+	service_end(&p->service);
 	if (p->server)
 		log_counters(p);
 	follow_close(p->follow);
 	p->config.firewall->close(p->firewall);
 	gateway_close(p->gateway);
+	hooks_close(p->hooks);
 	natpmp_server_close(p->server);
-	for (size_t i = 0; i < 3; i++)
+	for (size_t i = 0; i < SIGNALS; i++)
 		if (p->signals[i].data)
 			uv_close((uv_handle_t *)&p->signals[i], NULL);
 	/* Asked again it is still stopping: libuv gives closed signals back to their default, which kills. */
-	for (size_t i = 0; i < 3; i++)
+	for (size_t i = 0; i < SIGNALS; i++)
 		signal(watched[i], SIG_IGN);
 	uv_timer_init(&p->loop, &timer);
 	uv_timer_start(&timer, stop_waiting, FAREWELL_MS, 0);
@@ -144,15 +178,19 @@ static int serve(struct program *p)
 	const size_t lan_count = follow_lans(p->follow, &lans);
 	int err;
 
+	if (p->config.hook && hooks_open(&p->hooks, &p->loop, p->service.helper, p->config.hook_timeout_s * 1000) < 0)
+		return EXIT_FAILED;
 	err = gateway_open(&p->gateway, &p->loop, &p->config, follow_wan(p->follow), lans, lan_count, p->firewall,
 		&natpmp_server_callbacks, p->server);
 	if (err < 0) {
 		log_error("cannot begin error=\"%s\"", strerror(-err));
 		return EXIT_FAILED;
 	}
+	gateway_hooks(p->gateway, p->hooks);
 	natpmp_server_serve(p->server, p->gateway);
 	follow_begin(p->follow, p->gateway);
 	log_info("ready");
+	service_ready(&p->service, &p->loop);
 	uv_run(&p->loop, UV_RUN_DEFAULT);
 	return EXIT_DONE;
 }
@@ -167,30 +205,37 @@ static int run(struct program *p)
 	watch_signals(p); /* before there is a table that a signal's death would leave behind */
 	if (open_firewall(p) < 0)
 		return EXIT_FIREWALL;
+	if (service_confine(&p->config) < 0)
+		return EXIT_FIREWALL;
 	return serve(p);
+}
+
+/* --check */
+static int look(const struct config *c)
+{
+	static const int codes[] = { [PREVIEW_FINE] = EXIT_DONE, [PREVIEW_WRONG] = EXIT_USAGE, [PREVIEW_RIGHTS] = EXIT_FIREWALL };
+
+	return codes[preview(c)];
 }
 
 int main(int argc, char **argv)
 {
 	static struct program p;
-	int operand, status, err;
+	int status, err;
 
-	switch (options_read(&config_options, &p.config, argc, argv, &operand)) {
-	case 0:
-		break;
-	case 1:
-		return EXIT_DONE;
-	default:
-		free(p.config.values);
-		return EXIT_USAGE;
-	}
-	if (operand < argc) {
-		fprintf(stderr, "stunway-gateway: no word '%s' expected; see --help\n", argv[operand]);
-		return EXIT_USAGE;
+	p.argc = argc;
+	p.argv = argv;
+	err = config_read(&p.config, argc, argv);
+	if (err != 0 || p.config.check) {
+		status = err == 0 ? look(&p.config) : err < 0 ? EXIT_USAGE : EXIT_DONE;
+		config_free(&p.config);
+		return status;
 	}
 	setenv("UV_THREADPOOL_SIZE", "4", 0); /* lookups get half of them: a name that hangs does not hold up the others */
 	log_setup("stunway-gateway", (enum log_target)p.config.log_target, (enum log_level)p.config.log_level);
 	raise_file_limit(&p.config);
+	if (service_begin(&p.service, &p.config, argc, argv) < 0)
+		return EXIT_FAILED;
 	err = uv_loop_init(&p.loop);
 	if (err < 0) {
 		log_error("cannot begin error=\"%s\"", uv_strerror(err));
@@ -198,7 +243,8 @@ int main(int argc, char **argv)
 	}
 	status = run(&p);
 	farewell(&p);
-	free(p.config.values);
+	helper_stop(p.service.helper);
+	config_free(&p.config);
 	/* A lookup that still runs cannot be broken off, and exit(3) would wait for its thread. */
 	if (uv_loop_close(&p.loop) < 0)
 		_exit(status);

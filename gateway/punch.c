@@ -433,6 +433,12 @@ void punch_recheck(struct punch *p)
 	uv_timer_start(&p->timer, fire, 0, 0);
 }
 
+void punch_servers(struct punch *p, struct servers *servers)
+{
+	p->config.servers = servers;
+	punch_recheck(p);
+}
+
 static void timer_closed(uv_handle_t *handle)
 {
 	free(handle->data);

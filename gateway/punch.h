@@ -57,6 +57,8 @@ void punch_pause(struct punch *p);
  * port there and asks at once. As punch_open on failure, and then nothing changed.
  */
 int punch_move(struct punch *p, uint32_t ip);
+/* Asks these servers from now on, and at once. */
+void punch_servers(struct punch *p, struct servers *servers);
 void punch_close(struct punch *p); /* NULL is fine */
 
 #endif

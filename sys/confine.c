@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "sys/confine.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <grp.h>
@@ -25,8 +26,10 @@
 /* What exec could give back, as far as there is any and with the right to: root has it, who root became has not. */
 static void bounds_drop(uint64_t keep)
 {
-	for (int cap = 0; prctl(PR_CAPBSET_READ, cap, 0, 0, 0) >= 0; cap++)
-		if (cap >= 64 || !(keep & CONFINE_CAP(cap)))
+	int has;
+
+	for (int cap = 0; cap < 64 && (has = prctl(PR_CAPBSET_READ, cap, 0, 0, 0)) >= 0; cap++)
+		if (has && !(keep & CONFINE_CAP(cap)))
 			prctl(PR_CAPBSET_DROP, cap, 0, 0, 0);
 }
 
@@ -98,14 +101,36 @@ int confine_inherit(uint64_t keep)
 	return err;
 }
 
+/* A file that root left there while the program still ran as root. */
+static void file_hand_over(int directory, const char *name, uid_t uid, gid_t gid)
+{
+	CLEANUP(close_fd) int fd = openat(directory, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+	struct stat st;
+
+	/* A second name may be that of anything: who owns the directory can have made it. */
+	if (fd >= 0 && fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && st.st_nlink == 1 && st.st_uid == 0 && fchown(fd, uid, gid) < 0)
+		errno = 0; /* it will be found out by whoever wants it */
+}
+
 int confine_directory(const char *path, uid_t uid, gid_t gid)
 {
 	CLEANUP(close_fd) int fd = -1;
+	struct dirent *entry;
+	DIR *directory;
 
 	if (mkdir(path, 0700) < 0 && errno != EEXIST)
 		return -errno;
 	fd = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-	return fd < 0 || fchown(fd, uid, gid) < 0 ? -errno : 0;
+	if (fd < 0 || fchown(fd, uid, gid) < 0)
+		return -errno;
+	directory = fdopendir(fd);
+	if (!directory)
+		return -errno;
+	while ((entry = readdir(directory)))
+		file_hand_over(dirfd(directory), entry->d_name, uid, gid);
+	closedir(directory); /* and fd */
+	fd = -1;
+	return 0;
 }
 
 #if defined(__x86_64__) && !defined(__ILP32__)
@@ -191,12 +216,24 @@ static const struct sock_filter gateway[] = {
 	BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, AF_UNIX, 3, 0), BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, AF_INET, 2, 0),
 	BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, AF_INET6, 1, 0), BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, AF_NETLINK, 0, 1),
 	RETURN(SECCOMP_RET_ALLOW), RETURN(SECCOMP_RET_ERRNO | EPERM),
+	/* which interface has which name and number, and whether it is up; other ioctls are looked at below */
+	BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_ioctl, 0, 6), LOAD(LOW(1)), BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SIOCGIFINDEX, 2, 0),
+	BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SIOCGIFNAME, 1, 0), BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SIOCGIFFLAGS, 0, 1),
+	RETURN(SECCOMP_RET_ALLOW), NUMBER,
 	ALLOW(SYS_socketpair), ALLOW(SYS_bind), ALLOW(SYS_listen), ALLOW(SYS_ppoll),
+	/* libnftables waits by select(2) */
+	ALLOW(SYS_pselect6),
 #ifdef SYS_poll
 	ALLOW(SYS_poll),
 #endif
+#ifdef SYS_select
+	ALLOW(SYS_select),
+#endif
+#ifdef SYS__newselect
+	ALLOW(SYS__newselect),
+#endif
 #ifdef SYS_ppoll_time64
-	ALLOW(SYS_ppoll_time64),
+	ALLOW(SYS_ppoll_time64), ALLOW(SYS_pselect6_time64),
 #endif
 	/* libuv's loop, and its threads, which resolve names; clone3 is answered with ENOSYS, and then comes clone */
 	ALLOW_THREAD, ALLOW(SYS_epoll_create1), ALLOW(SYS_eventfd2), ALLOW(SYS_pipe2),
@@ -214,12 +251,12 @@ static const struct sock_filter gateway[] = {
 #endif
 	/* the state file, and what says who is in the way */
 	ALLOW(SYS_openat), ALLOW(SYS_fsync), ALLOW(SYS_fdatasync), ALLOW(SYS_ftruncate), ALLOW(SYS_renameat2), ALLOW(SYS_unlinkat),
-	ALLOW(SYS_pread64), ALLOW(SYS_pwrite64), ALLOW(SYS_getdents64), ALLOW(SYS_readlinkat), ALLOW(SYS_faccessat),
+	ALLOW(SYS_mkdirat), ALLOW(SYS_pread64), ALLOW(SYS_pwrite64), ALLOW(SYS_getdents64), ALLOW(SYS_readlinkat), ALLOW(SYS_faccessat),
 #ifdef SYS_renameat
 	ALLOW(SYS_renameat),
 #endif
 #ifdef SYS_open
-	ALLOW(SYS_open), ALLOW(SYS_rename), ALLOW(SYS_unlink), ALLOW(SYS_readlink), ALLOW(SYS_access),
+	ALLOW(SYS_open), ALLOW(SYS_mkdir), ALLOW(SYS_rename), ALLOW(SYS_unlink), ALLOW(SYS_readlink), ALLOW(SYS_access),
 #endif
 };
 

@@ -31,8 +31,9 @@ int confine_inherit(uint64_t keep);
 uint64_t confine_capabilities(void);
 
 /*
- * Makes a directory (its parent must be there) if need be, and gives it to a user: for what
- * a program writes after it gave up its rights. -ENOTDIR for a link. Negative errno.
+ * Makes a directory (its parent must be there) if need be, and gives it to a user, with
+ * root's files in it: for what a program writes after it gave up its rights. A link is
+ * refused, and one in it is left alone, hard ones too. Negative errno.
  */
 int confine_directory(const char *path, uid_t uid, gid_t gid);
 

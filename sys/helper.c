@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/prctl.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
@@ -22,6 +23,7 @@
 
 #define GRACE_MS   2000 /* between SIGTERM and SIGKILL */
 #define MARGIN_MS  500	/* the job ends a command at its limit; this long after, a job that does not is given up */
+#define LOCK_MS	   10	/* between two tries for the commands' lock */
 #define INHERITED  256	/* descriptors below this that whoever started us forgot to close */
 #define WORDS_MAX  40	/* of a hook, words and variables alike */
 #define PATH	   "/usr/sbin:/usr/bin:/sbin:/bin"
@@ -283,14 +285,35 @@ static int program_watch(const struct job *j, pid_t pid, int output, int childre
 	}
 }
 
+/* Takes the commands' lock, which ends with the job; waits for others as long as the command may take. */
+static int lock_take(const struct job *j)
+{
+	const uint64_t deadline_ms = clock_ms() + j->request->limit_ms;
+	int fd;
+
+	if (!j->config->lock || j->request->kind != REQUEST_RUN)
+		return 0;
+	fd = open(j->config->lock, O_RDONLY | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+	if (fd < 0)
+		return -errno;
+	while (flock(fd, LOCK_EX | LOCK_NB) < 0) {
+		if (errno != EWOULDBLOCK || left_ms(deadline_ms) == 0)
+			return errno == EWOULDBLOCK ? -ETIMEDOUT : -errno;
+		poll(NULL, 0, LOCK_MS);
+	}
+	return 0;
+}
+
 static void job_run(const struct job *j)
 {
 	struct program p = { .argv = { NULL }, .env = { NULL } };
-	int output = -1, status;
+	int output = -1, children, status;
 	sigset_t child;
 	pid_t pid;
 
 	status = j->request->kind == REQUEST_HOOK ? hook_program(j, &p) : command_program(j, &p);
+	if (status == 0)
+		status = lock_take(j);
 	if (status < 0) {
 		tell_end(j, status, NULL);
 		return;
@@ -304,11 +327,14 @@ static void job_run(const struct job *j)
 		tell_end(j, pid, NULL);
 		return;
 	}
-	status = program_watch(j, pid, output, signalfd(-1, &child, SFD_CLOEXEC | SFD_NONBLOCK));
+	children = signalfd(-1, &child, SFD_CLOEXEC | SFD_NONBLOCK);
+	status = program_watch(j, pid, output, children);
 	fcntl(output, F_SETFL, O_NONBLOCK); /* what it wrote last; a process it left behind may keep the pipe open */
 	while (status >= 0 && pass_on(j, output, clock_ms() + GRACE_MS))
 		;
 	kill(-pid, SIGKILL); /* whatever it left behind */
+	if (status < 0 && waitpid(pid, NULL, WNOHANG) == 0) /* the next begins when this one is dead; one that the kernel holds fast is left */
+		poll(&(struct pollfd){ .fd = children, .events = POLLIN }, 1, GRACE_MS);
 	tell_end(j, status, NULL);
 }
 
@@ -320,6 +346,29 @@ static bool request_valid(const struct request *r, ssize_t n)
 		n == (ssize_t)(offsetof(struct request, words) + r->len);
 }
 
+static _Atomic int jobs; /* that run */
+
+static void job_ended(int number)
+{
+	const int saved = errno;
+
+	(void)number;
+	while (waitpid(-1, NULL, WNOHANG) > 0)
+		jobs--;
+	errno = saved;
+}
+
+static bool job_begin(void)
+{
+	pid_t pid = -1;
+
+	if (++jobs <= HELPER_JOBS_MAX)
+		pid = fork();
+	if (pid < 0)
+		jobs--;
+	return pid == 0;
+}
+
 static _Noreturn void helper_serve(int fd, const struct helper_config *config)
 {
 	struct request r;
@@ -329,7 +378,7 @@ static _Noreturn void helper_serve(int fd, const struct helper_config *config)
 	while ((n = receive_with(fd, &r, sizeof(r), fds)) > 0 || n == -EINTR) {
 		const struct job j = { .config = config, .request = &r, .reply = fds[0], .input = fds[1] };
 
-		if (n > 0 && request_valid(&r, n) && j.reply >= 0 && fork() == 0) {
+		if (n > 0 && request_valid(&r, n) && j.reply >= 0 && job_begin()) {
 			close(fd);
 			if (r.kind == REQUEST_OPEN)
 				job_open(&j);
@@ -345,7 +394,7 @@ static _Noreturn void helper_serve(int fd, const struct helper_config *config)
 
 static _Noreturn void helper_main(int fd, const struct helper_config *config, pid_t parent)
 {
-	static const int ignored[] = { SIGINT, SIGTERM, SIGHUP, SIGUSR1, SIGCHLD };
+	static const int ignored[] = { SIGINT, SIGTERM, SIGHUP, SIGUSR1 };
 
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	if (getppid() != parent)
@@ -355,6 +404,7 @@ static _Noreturn void helper_main(int fd, const struct helper_config *config, pi
 	/* Told to stop is the program; when it is gone so is the socket. */
 	for (size_t i = 0; i < sizeof(ignored) / sizeof(ignored[0]); i++)
 		signal(ignored[i], SIG_IGN);
+	signal(SIGCHLD, job_ended);
 	for (int i = 3; i < INHERITED; i++)
 		if (i != fd)
 			close(i);

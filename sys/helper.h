@@ -28,6 +28,7 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+#define HELPER_JOBS_MAX	 16	 /* at a time; a request beyond fails with -EPIPE */
 #define HELPER_RUN_MS	 2000	 /* helper_run's bound */
 #define HELPER_CHUNK_MAX 1024	 /* of one event's output */
 #define HELPER_REQUEST_MAX 4096	 /* bytes of a hook's words and variables together */
@@ -41,7 +42,12 @@ struct helper_config {
 	 * Words that begin with NAME= before the program are variables (XTABLES_LOCKFILE=/dev/null).
 	 */
 	const char *const *const *commands; /* NULL at the end */
-	const char *hook;		    /* absolute path, NULL: none */
+	/*
+	 * A file that is locked (flock) while a command runs; NULL: none. For iptables-legacy: /run/xtables.lock, which the
+	 * user may not open, with XTABLES_LOCKFILE=/dev/null among the variables.
+	 */
+	const char *lock;
+	const char *hook; /* absolute path, NULL: none */
 	const char *user;		    /* whom commands and hook run as; NULL: as who started */
 	uid_t uid;
 	gid_t gid;
@@ -58,7 +64,7 @@ int helper_open(struct helper *h, size_t number);
 /*
  * Runs commands[number] with input (NULL: none) as its stdin, and waits for its end, at most
  * HELPER_RUN_MS. Returns its exit status (128 and the signal's number, when one ended it; 127: no
- * such program), or a negative errno: -ETIMEDOUT when it was killed, -EPIPE when there is no helper.
+ * such program), or a negative errno: -ETIMEDOUT when it was killed, -EPIPE when there is no helper, or too much for it to do.
  * What it wrote to stdout and stderr, as it came, is in output, cut to max - 1 bytes and
  * terminated; NULL: not wanted.
  */

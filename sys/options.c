@@ -239,20 +239,12 @@ static int file_set(const struct options *o, const char *path, const char *text,
 	return err;
 }
 
-/* The default file may be absent, one that was named may not. */
-static int file_read(const struct options *o, const struct given *given, void *config)
+static int text_set(const struct options *o, const struct given *given, void *config, int fd)
 {
 	const char *path = given->file ? given->file : o->file;
-	CLEANUP(close_fd) int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
 	CLEANUP(free_text) char *text = NULL;
 	ssize_t len;
 
-	if (fd < 0 && errno == ENOENT && !given->file)
-		return 0;
-	if (fd < 0) {
-		fprintf(stderr, "%s: --config '%s': %s\n", o->program, path, strerror(errno));
-		return -EINVAL;
-	}
 	text = malloc(INI_TEXT_MAX + 1);
 	len = text ? text_read(fd, text) : -ENOMEM;
 	if (len < 0) {
@@ -260,6 +252,21 @@ static int file_read(const struct options *o, const struct given *given, void *c
 		return -EINVAL;
 	}
 	return file_set(o, path, text, (size_t)len, given, config);
+}
+
+/* The default file may be absent, one that was named may not. */
+static int file_read(const struct options *o, const struct given *given, void *config)
+{
+	const char *path = given->file ? given->file : o->file;
+	CLEANUP(close_fd) int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
+
+	if (fd < 0 && errno == ENOENT && !given->file)
+		return 0;
+	if (fd < 0) {
+		fprintf(stderr, "%s: --config '%s': %s\n", o->program, path, strerror(errno));
+		return -EINVAL;
+	}
+	return text_set(o, given, config, fd);
 }
 
 /* After look_over there is nothing left to be wrong but values. */
@@ -288,5 +295,27 @@ int options_read(const struct options *o, void *config, int argc, char **argv, i
 		line_read(o, &tables, argc, argv, config) < 0)
 		return -EINVAL;
 	*first_operand = optind;
+	return 0;
+}
+
+const char *options_file(const struct options *o, int argc, char **argv)
+{
+	struct given given = { .file = NULL };
+	struct tables tables;
+
+	tables_fill(&tables, o);
+	look_over(o, &tables, argc, argv, &given);
+	return given.file ? given.file : o->file;
+}
+
+int options_read_again(const struct options *o, void *config, int argc, char **argv, int fd)
+{
+	struct given given = { .file = NULL };
+	struct tables tables;
+
+	tables_fill(&tables, o);
+	if (look_over(o, &tables, argc, argv, &given) != 0 || fallbacks(o, config) < 0 ||
+		(fd >= 0 && text_set(o, &given, config, fd) < 0) || line_read(o, &tables, argc, argv, config) < 0)
+		return -EINVAL;
 	return 0;
 }

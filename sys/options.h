@@ -73,5 +73,9 @@ int option_set(const struct option_row *row, void *config, const char *value, ch
  * said on stderr, exit 2.
  */
 int options_read(const struct options *o, void *config, int argc, char **argv, int *first_operand);
+/* The file that options_read reads: the one named in argv, or the default, which may be absent. */
+const char *options_file(const struct options *o, int argc, char **argv);
+/* options_read once more, for a program that may no longer open its file: fd is that file, -1 for an absent one. */
+int options_read_again(const struct options *o, void *config, int argc, char **argv, int fd);
 
 #endif

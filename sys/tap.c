@@ -3,9 +3,11 @@
 
 #include <arpa/inet.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <linux/filter.h>
 #include <linux/if_ether.h>
 #include <linux/if_packet.h>
+#include <net/if.h>
 #include <stdlib.h>
 #include <sys/socket.h>
 
@@ -42,6 +44,43 @@ static int attach_filter(int fd, uint16_t port)
 	return setsockopt(fd, SOL_SOCKET, SO_ATTACH_FILTER, &program, sizeof(program)) < 0 ? -errno : 0;
 }
 
+static int aim(int fd, unsigned ifindex)
+{
+	const struct sockaddr_ll addr = { .sll_family = AF_PACKET, .sll_protocol = htons(ETH_P_IP), .sll_ifindex = (int)ifindex };
+
+	return bind(fd, (const struct sockaddr *)&addr, sizeof(addr)) < 0 ? -errno : 0;
+}
+
+/* The reserved socket, of which a tap has a copy while there is one; -1 without. */
+static int reserved = -1;
+
+/* Aimed at nothing that comes by: an idle tap must not cost the line's packets anything. */
+static void idle(void)
+{
+	struct sock_filter nothing = BPF_STMT(BPF_RET | BPF_K, 0);
+	const struct sock_fprog program = { .len = 1, .filter = &nothing };
+
+	if (reserved >= 0 && setsockopt(reserved, SOL_SOCKET, SO_ATTACH_FILTER, &program, sizeof(program)) == 0)
+		aim(reserved, if_nametoindex("lo"));
+}
+
+int tap_reserve(void)
+{
+	reserved = socket(AF_PACKET, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	if (reserved < 0)
+		return -errno;
+	idle();
+	return 0;
+}
+
+/* Protocol 0: nothing is received before the filter stands and the interface is bound. */
+static int packet_socket(void)
+{
+	const int fd = reserved >= 0 ? fcntl(reserved, F_DUPFD_CLOEXEC, 0) : socket(AF_PACKET, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+
+	return fd < 0 ? -errno : fd;
+}
+
 static void unpack(struct tap *t, const uint8_t *packet, size_t len)
 {
 	struct datagram d;
@@ -71,17 +110,15 @@ static void readable(uv_poll_t *poll, int status, int events)
 int tap_open(struct tap **out, uv_loop_t *loop, unsigned ifindex, const struct endpoint *local, tap_receive_fn *receive,
 	void *owner)
 {
-	const struct sockaddr_ll addr = { .sll_family = AF_PACKET, .sll_protocol = htons(ETH_P_IP), .sll_ifindex = (int)ifindex };
-	/* Protocol 0: nothing is received before the filter stands and the interface is bound. */
-	CLEANUP(close_fd) int fd = socket(AF_PACKET, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	CLEANUP(close_fd) int fd = packet_socket();
 	struct tap *t;
 	int err;
 
 	if (fd < 0)
-		return -errno;
+		return fd;
 	err = attach_filter(fd, local->port);
-	if (err == 0 && bind(fd, (const struct sockaddr *)&addr, sizeof(addr)) < 0)
-		err = -errno;
+	if (err == 0)
+		err = aim(fd, ifindex);
 	if (err < 0)
 		return err;
 	t = calloc(1, sizeof(*t));
@@ -111,4 +148,5 @@ void tap_close(struct tap *t)
 		return;
 	uv_close((uv_handle_t *)&t->poll, closed);
 	close(t->fd);
+	idle();
 }

@@ -11,6 +11,7 @@
 #include <sys/ptrace.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -188,6 +189,47 @@ static void a_user_keeps_the_capabilities_that_are_named(void **state)
 	assert_int_equal(status, 0);
 }
 
+static uid_t owner(const char *directory, const char *name)
+{
+	char path[256];
+	struct stat st;
+
+	snprintf(path, sizeof(path), "%s/%s", directory, name);
+	assert_int_equal(lstat(path, &st), 0);
+	return st.st_uid;
+}
+
+static void a_directory_is_handed_over_with_root_s_files_but_no_links(void **state)
+{
+	char directory[] = "/tmp/test-confine-XXXXXX", inner[64], file[80], hard[80], soft[80];
+
+	(void)state;
+	if (getuid() != 0)
+		return;
+	assert_non_null(mkdtemp(directory));
+	snprintf(inner, sizeof(inner), "%s/state", directory);
+	assert_int_equal(confine_directory(inner, 65534, 65534), 0);
+	snprintf(file, sizeof(file), "%s/file", inner);
+	snprintf(hard, sizeof(hard), "%s/hard", inner);
+	snprintf(soft, sizeof(soft), "%s/soft", inner);
+	close(creat(file, 0600));
+	assert_int_equal(confine_directory(inner, 65534, 65534), 0);
+	assert_int_equal(owner(inner, "."), 65534);
+	assert_int_equal(owner(inner, "file"), 65534);
+	assert_int_equal(chown(file, 0, 0), 0);
+	assert_int_equal(link(file, hard), 0);
+	assert_int_equal(symlink(file, soft), 0);
+	assert_int_equal(confine_directory(inner, 65534, 65534), 0);
+	assert_int_equal(owner(inner, "file"), 0);
+	assert_int_equal(owner(inner, "soft"), 0);
+	unlink(hard);
+	unlink(file);
+	assert_true(confine_directory(soft, 65534, 65534) < 0);
+	unlink(soft);
+	rmdir(inner);
+	rmdir(directory);
+}
+
 static int go_on;
 
 static void *late_exec(void *unused)
@@ -235,6 +277,7 @@ int main(void)
 		T(a_gateway_opens_sockets_threads_and_its_state_file),
 		T(a_gateway_taps_no_packets_and_runs_nothing),
 		T(a_user_keeps_the_capabilities_that_are_named),
+		T(a_directory_is_handed_over_with_root_s_files_but_no_links),
 		T(threads_that_run_already_are_confined_too),
 	};
 

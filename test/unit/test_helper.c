@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -163,6 +164,24 @@ static void a_command_that_hangs_is_ended_with_its_children(void **state)
 	stop(h);
 }
 
+static void a_command_waits_for_its_lock(void **state)
+{
+	char path[] = "/tmp/test-helper-lock-XXXXXX", output[64];
+	const int fd = mkstemp(path);
+	const struct helper_config config = { .files = files, .commands = commands, .lock = path };
+	struct helper *h;
+
+	(void)state;
+	assert_int_equal(helper_start(&h, &config), 0);
+	assert_int_equal(flock(fd, LOCK_EX), 0);
+	assert_int_equal(helper_run(h, STATUS, NULL, output, sizeof(output)), -ETIMEDOUT);
+	assert_int_equal(flock(fd, LOCK_UN), 0);
+	assert_int_equal(helper_run(h, STATUS, NULL, output, sizeof(output)), 3);
+	close(fd);
+	unlink(path);
+	stop(h);
+}
+
 static void a_command_has_a_clean_environment_and_the_network_s_rights_alone(void **state)
 {
 	struct helper *h = start(NULL);
@@ -234,6 +253,31 @@ static void closing_its_descriptor_ends_a_hook(void **state)
 	stop(h);
 }
 
+static void too_many_jobs_are_refused_and_room_comes_back(void **state)
+{
+	struct helper *h = start("echo $$; sleep 60");
+	const char *const none[] = { NULL };
+	int fds[HELPER_JOBS_MAX];
+	struct helper_event e;
+	pid_t pid;
+
+	(void)state;
+	for (int i = 0; i < HELPER_JOBS_MAX; i++)
+		fds[i] = hanging_hook(h, &pid);
+	const int beyond = helper_hook(h, none, none, 1000);
+
+	assert_int_equal(poll(&(struct pollfd){ .fd = beyond, .events = POLLIN }, 1, WAIT_MS), 1);
+	assert_int_equal(helper_read(beyond, &e), -EPIPE);
+	close(beyond);
+	for (int i = 0; i < HELPER_JOBS_MAX; i++)
+		close(fds[i]);
+	assert_true(gone(pid));
+	for (int i = 0; i < WAIT_MS / 10 && helper_run(h, STATUS, NULL, NULL, 0) == -EPIPE; i++)
+		usleep(10000);
+	assert_int_equal(helper_run(h, STATUS, NULL, NULL, 0), 3);
+	stop(h);
+}
+
 static void helper_and_hooks_die_with_the_program(void **state)
 {
 	struct { pid_t helper, hook; } pids;
@@ -281,10 +325,12 @@ int main(void)
 		T(a_command_gets_its_text_and_its_output_comes_back_whole),
 		T(a_status_comes_back_and_commands_of_no_table_do_not_run),
 		T(a_command_that_hangs_is_ended_with_its_children),
+		T(a_command_waits_for_its_lock),
 		T(a_command_has_a_clean_environment_and_the_network_s_rights_alone),
 		T(a_hook_has_its_words_and_no_rights),
 		T(a_hook_that_hangs_may_end_itself_and_is_killed_otherwise),
 		T(closing_its_descriptor_ends_a_hook),
+		T(too_many_jobs_are_refused_and_room_comes_back),
 		T(helper_and_hooks_die_with_the_program),
 		T(without_a_helper_every_call_says_so),
 	};

@@ -1,0 +1,78 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "gateway/service.h"
+
+#include <errno.h>
+#include <linux/capability.h>
+#include <signal.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "sys/confine.h"
+#include "sys/log.h"
+#include "sys/notify.h"
+#include "sys/tap.h"
+
+int service_begin(struct service *s, const struct config *c, int argc, char **argv)
+{
+	int err;
+
+	signal(SIGHUP, SIG_IGN); /* a manager's reload may come before the loop listens */
+	notify_setup();
+	s->files[0] = options_file(&config_options, argc, argv);
+	s->helper_config = (struct helper_config){ .files = s->files, .hook = c->hook, .user = geteuid() == 0 ? c->user : NULL,
+		.uid = c->uid, .gid = c->gid };
+	err = helper_start(&s->helper, &s->helper_config);
+	if (err < 0)
+		log_error("cannot begin the helper error=\"%s\"", strerror(-err));
+	return err;
+}
+
+int service_confine(const struct config *c)
+{
+	const uint64_t keep = CONFINE_CAP(CAP_NET_ADMIN);
+	const bool root = geteuid() == 0;
+	int err = tap_reserve();
+
+	if (err < 0)
+		log_warn("no packet tap on the line error=\"%s\": if the router drops on input, the filtering verdict is too strict; "
+			 "it wants root or CAP_NET_RAW at the start", strerror(-err));
+	err = root ? confine_user(c->user, c->uid, c->gid, keep) : 0;
+	if (err == 0)
+		err = confine_privileges(keep);
+	if (err < 0) {
+		log_error("cannot become user=%s with CAP_NET_ADMIN alone error=\"%s\"", c->user, strerror(-err));
+		return err;
+	}
+	err = confine_calls(CONFINE_GATEWAY);
+	log_info("confined: user=%s, %s, no new privileges, system calls %s", root ? c->user : "as started",
+		confine_capabilities() ? "CAP_NET_ADMIN alone" : "no capability", err == 0 ? "filtered" : "not filtered");
+	if (err < 0 && err != -ENOTSUP)
+		log_warn("system calls are not filtered error=\"%s\"", strerror(-err));
+	return 0;
+}
+
+static void feed(uv_timer_t *timer)
+{
+	(void)timer;
+	notify("WATCHDOG=1");
+}
+
+void service_ready(struct service *s, uv_loop_t *loop)
+{
+	const uint64_t every_ms = notify_watchdog_ms();
+
+	notify("READY=1\nMAINPID=%d\nSTATUS=serving", getpid());
+	if (every_ms == 0)
+		return;
+	uv_timer_init(loop, &s->watchdog);
+	uv_timer_start(&s->watchdog, feed, 0, every_ms);
+	s->watched = true;
+}
+
+void service_end(struct service *s)
+{
+	notify("STOPPING=1");
+	if (s->watched)
+		uv_close((uv_handle_t *)&s->watchdog, NULL);
+	s->watched = false;
+}
