@@ -286,13 +286,11 @@ static int run(struct program *p)
 }
 
 /* --check */
-static int look(struct program *p)
+static int look(const struct config *c)
 {
 	static const int codes[] = { [PREVIEW_FINE] = EXIT_DONE, [PREVIEW_WRONG] = EXIT_USAGE, [PREVIEW_RIGHTS] = EXIT_FIREWALL };
 
-	if (find_wan(p) < 0 || find_lans(p) < 0)
-		return EXIT_USAGE;
-	return codes[preview(&p->config, &p->wan, p->lans, p->lan_count)];
+	return codes[preview(c)];
 }
 
 int main(int argc, char **argv)
@@ -304,7 +302,7 @@ int main(int argc, char **argv)
 	p.argv = argv;
 	err = config_read(&p.config, argc, argv);
 	if (err != 0 || p.config.check) {
-		status = err == 0 ? look(&p) : err < 0 ? EXIT_USAGE : EXIT_DONE;
+		status = err == 0 ? look(&p.config) : err < 0 ? EXIT_USAGE : EXIT_DONE;
 		config_free(&p.config);
 		return status;
 	}

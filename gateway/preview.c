@@ -9,16 +9,60 @@
 #include <unistd.h>
 
 #include "sys/confine.h"
+#include "sys/netif.h"
 #include "sys/resolve.h"
 
 #define RESOLVE_MS 2000
 
-static void say_interface(const char *what, const struct netif *n)
+static enum preview worse(enum preview a, enum preview b)
 {
-	const struct endpoint ip = endpoint_ipv4(n->ip, 0);
-	char text[ENDPOINT_TEXT_MAX];
+	return a > b ? a : b;
+}
 
-	printf("%s %s, address %s\n", what, n->name, endpoint_ip_text(&ip, text));
+/* An interface that is named, or the line's. */
+static enum preview interface(const char *would, const char *option, const char *name, struct netif *out)
+{
+	const int err = netif_find(out, name);
+	const struct endpoint ip = endpoint_ipv4(out->ip, 0);
+	char text[ENDPOINT_TEXT_MAX], all[512];
+
+	if (err == 0) {
+		printf("%s %s, address %s\n", would, name, endpoint_ip_text(&ip, text));
+		return PREVIEW_FINE;
+	}
+	netif_names(all, sizeof(all));
+	if (err == -ENODEV)
+		printf("problem: no interface %s=%s: there are %s\n", option, name, all);
+	else
+		printf("problem: interface %s=%s: %s\n", option, name, err == -EADDRNOTAVAIL ? "has no IPv4 address" : strerror(-err));
+	return PREVIEW_WRONG;
+}
+
+static enum preview line(const struct config *c, struct netif *wan)
+{
+	char name[IF_NAMESIZE];
+
+	if (c->wan)
+		snprintf(name, sizeof(name), "%s", c->wan);
+	else if (netif_default(name) < 0) {
+		printf("problem: no default route: which interface is the line? Name it with --wan\n");
+		return PREVIEW_WRONG;
+	}
+	return interface("would hold ports of the line", "wan", name, wan);
+}
+
+static enum preview lans(const struct config *c, const struct netif *wan)
+{
+	struct netif found[CONFIG_LANS_MAX], one = { .ip = 0 };
+	const size_t count = c->lan_count > 0 ? 0 : netif_lans(found, CONFIG_LANS_MAX, wan->name);
+	enum preview worst = PREVIEW_FINE;
+
+	for (size_t i = 0; i < count + c->lan_count; i++)
+		worst = worse(worst, interface("would serve NAT-PMP on", "lan", c->lan_count > 0 ? c->lans[i] : found[i].name, &one));
+	if (count + c->lan_count > 0)
+		return worst;
+	printf("problem: no LAN: no interface but the line's has a private IPv4 address; name the LAN's with --lan\n");
+	return PREVIEW_WRONG;
 }
 
 static enum preview rights(const struct config *c)
@@ -103,20 +147,14 @@ static enum preview hook(const struct config *c)
 	return PREVIEW_FINE;
 }
 
-static enum preview worse(enum preview a, enum preview b)
+enum preview preview(const struct config *c)
 {
-	return a > b ? a : b;
-}
+	struct netif wan = { .ip = 0 };
+	enum preview worst = line(c, &wan);
 
-enum preview preview(const struct config *c, const struct netif *wan, const struct netif *lans, size_t lan_count)
-{
-	enum preview worst;
-
-	say_interface("would hold ports of the line", wan);
-	for (size_t i = 0; i < lan_count; i++)
-		say_interface("would serve NAT-PMP on", &lans[i]);
-	worst = rights(c);
-	worst = worse(worst, wall(c, wan));
+	worst = worse(worst, lans(c, &wan));
+	worst = worse(worst, rights(c));
+	worst = worse(worst, wall(c, &wan));
 	servers(c);
 	return worse(worst, hook(c));
 }

@@ -4,7 +4,6 @@
 #define GATEWAY_PREVIEW_H
 
 #include "gateway/config.h"
-#include "sys/netif.h"
 
 enum preview { PREVIEW_FINE, PREVIEW_WRONG, PREVIEW_RIGHTS };
 
@@ -13,6 +12,6 @@ enum preview { PREVIEW_FINE, PREVIEW_WRONG, PREVIEW_RIGHTS };
  * what to do. The worst that was found. What passes by itself, as a name that does not resolve now, is
  * only a warning.
  */
-enum preview preview(const struct config *c, const struct netif *wan, const struct netif *lans, size_t lan_count);
+enum preview preview(const struct config *c);
 
 #endif
