@@ -216,6 +216,10 @@ static const struct sock_filter gateway[] = {
 	BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, AF_UNIX, 3, 0), BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, AF_INET, 2, 0),
 	BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, AF_INET6, 1, 0), BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, AF_NETLINK, 0, 1),
 	RETURN(SECCOMP_RET_ALLOW), RETURN(SECCOMP_RET_ERRNO | EPERM),
+	/* which interface has which name and number, and whether it is up; other ioctls are looked at below */
+	BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_ioctl, 0, 6), LOAD(LOW(1)), BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SIOCGIFINDEX, 2, 0),
+	BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SIOCGIFNAME, 1, 0), BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SIOCGIFFLAGS, 0, 1),
+	RETURN(SECCOMP_RET_ALLOW), NUMBER,
 	ALLOW(SYS_socketpair), ALLOW(SYS_bind), ALLOW(SYS_listen), ALLOW(SYS_ppoll),
 	/* libnftables waits by select(2) */
 	ALLOW(SYS_pselect6),
