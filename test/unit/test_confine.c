@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <net/if.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
@@ -111,6 +112,8 @@ static int what_a_gateway_does(void)
 		if ((fd = socket(families[i], families[i] == AF_NETLINK ? SOCK_RAW : SOCK_DGRAM, 0)) < 0 || close(fd) < 0)
 			return WRONG;
 	if (pthread_create(&thread, NULL, nothing, NULL) != 0 || pthread_join(thread, NULL) != 0)
+		return WRONG;
+	if (if_nametoindex("lo") == 0)
 		return WRONG;
 	fd = mkstemp(path);
 	snprintf(renamed, sizeof(renamed), "%s~", path);
