@@ -315,6 +315,9 @@ static const struct field {
 	FIELD("lan", FIXED_TEXTS, lans),
 	FIELD("stun", LIVE, servers),
 	FIELD("stun", LIVE, server_count),
+	FIELD("stun-rate", FIXED, stun_rate),
+	FIELD("tcp-keepalive", FIXED, hosts),
+	FIELD("tcp-keepalive", FIXED, host_count),
 	FIELD("watch", FIXED, watch_s),
 	FIELD("mark", FIXED, mark),
 	FIELD("mark", FIXED, mark_mask),
@@ -325,10 +328,13 @@ static const struct field {
 	FIELD("hold-max", LIVE, hold_max_s),
 	FIELD("keepalive", LIVE, keepalive_s),
 	FIELD("fault-grace", LIVE, fault_grace_s),
+	FIELD("pool", FIXED, pool),
 	FIELD("max-mappings", FIXED, max_mappings),
 	FIELD("max-mappings-per-client", FIXED, max_mappings_per_client),
 	FIELD("access", LIVE, access),
 	FIELD("firewall", FIXED, firewall),
+	FIELD("state", FIXED_TEXTS, state),
+	FIELD("state-lazy", FIXED, state_lazy_s),
 	FIELD("hook", FIXED_TEXTS, hook), /* the helper runs the one it was started with and no other */
 	FIELD("hook-timeout", FIXED, hook_timeout_s),
 	FIELD("user", FIXED_TEXTS, user),
@@ -376,6 +382,8 @@ void config_apply(struct config *running, struct config *again, char changed[CON
 		if (f->kind == LIVE)
 			memcpy(to, from, f->size);
 	}
+	if (!permanents_equal(running->permanents, running->permanent_count, again->permanents, again->permanent_count))
+		name_option(fixed, "[mapping NAME]");
 	free(running->values_again); /* what was live of it has been replaced just now */
 	running->values_again = again->values;
 	again->values = NULL;

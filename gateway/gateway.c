@@ -164,7 +164,7 @@ static void forget(struct mapping *m)
 static void tell_hook(struct mapping *m, struct endpoint outer)
 {
 	const uint64_t now_ms = clock_ms(), expires_ms = m->lease->expires_ms;
-	const struct hooks_state now = { .key = m->lease->key, .relay_port = m->lease->relay_port, .outer = outer,
+	const struct hooks_state now = { .key = m->lease->key, .description = m->description, .relay_port = m->lease->relay_port, .outer = outer,
 		.lifetime_s = expires_ms > now_ms ? (uint32_t)((expires_ms - now_ms + 500) / 1000) : 0 };
 
 	hooks_tell(m->gateway->hooks, &m->hooked, &now);

@@ -88,3 +88,13 @@ int permanent_check(const struct permanent *all, const struct permanent *p, char
 	}
 	return 0;
 }
+
+bool permanents_equal(const struct permanent *a, size_t a_count, const struct permanent *b, size_t b_count)
+{
+	bool equal = a_count == b_count;
+
+	for (size_t i = 0; i < a_count && equal; i++)
+		equal = strcmp(a[i].name, b[i].name) == 0 && a[i].protocol == b[i].protocol && a[i].internal_ip == b[i].internal_ip &&
+			a[i].on_wan == b[i].on_wan && a[i].internal_port == b[i].internal_port && a[i].relay_port == b[i].relay_port;
+	return equal;
+}

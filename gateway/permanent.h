@@ -34,6 +34,7 @@ extern const struct option_row permanent_rows[];
 
 /* Another one in an array of PERMANENTS_MAX; NULL, and in why what would be right. */
 struct permanent *permanent_add(struct permanent *all, size_t *count, const char *name, char why[OPTION_WHY_MAX]);
+bool permanents_equal(const struct permanent *a, size_t a_count, const struct permanent *b, size_t b_count);
 /* Whether p, the last of all, is whole, and in the way of none before it. -EINVAL, and in why what is wrong. */
 int permanent_check(const struct permanent *all, const struct permanent *p, char why[OPTION_WHY_MAX]);
 

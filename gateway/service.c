@@ -2,8 +2,11 @@
 #include "gateway/service.h"
 
 #include <errno.h>
+#include <libgen.h>
+#include <limits.h>
 #include <linux/capability.h>
 #include <signal.h>
+#include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -27,6 +30,15 @@ int service_begin(struct service *s, const struct config *c, int argc, char **ar
 	return err;
 }
 
+/* The state file is written anew and renamed, so its directory is the user's. Failures are the keeper's to tell. */
+static void give_state(const struct config *c)
+{
+	char path[PATH_MAX];
+
+	if (snprintf(path, sizeof(path), "%s", c->state) < (int)sizeof(path))
+		confine_directory(dirname(path), c->uid, c->gid);
+}
+
 int service_confine(const struct config *c)
 {
 	const uint64_t keep = CONFINE_CAP(CAP_NET_ADMIN);
@@ -36,6 +48,8 @@ int service_confine(const struct config *c)
 	if (err < 0)
 		log_warn("no packet tap on the line error=\"%s\": if the router drops on input, the filtering verdict is too strict; "
 			 "it wants root or CAP_NET_RAW at the start", strerror(-err));
+	if (root && c->state)
+		give_state(c);
 	err = root ? confine_user(c->user, c->uid, c->gid, keep) : 0;
 	if (err == 0)
 		err = confine_privileges(keep);
