@@ -31,7 +31,7 @@ struct gateway {
 	struct leases *leases;
 	struct servers *servers;
 	struct line *lines[2]; /* UDP, TCP */
-	uv_timer_t sweep;
+	uv_timer_t sweep, settling;
 	uint32_t public_ip; /* host order, 0: not known yet */
 	uint64_t epoch_ms;  /* when the table of mappings began */
 	uint64_t fault_ms;  /* since when the public address is unknown */
@@ -39,6 +39,7 @@ struct gateway {
 	uint64_t recheck_ms[2]; /* UDP, TCP: when all holes may be rechecked again */
 	struct log_limit refusal_log, event_log;
 	bool closed;
+	unsigned closing; /* timers that are not closed yet */
 };
 
 /* What hangs on a lease: its hole, and who waits for it. */
@@ -139,7 +140,9 @@ static void answer_waiting(struct mapping *m, const struct gateway_answer *answe
 	m->waiting = false;
 }
 
-/* Answers who waits, when the hole is open, the verdict is there and the firewall agrees. */
+static void settle_all(uv_timer_t *timer);
+
+/* Answers who waits, when the hole is open, the verdict is there, the firewall agrees, and no older flow lives. */
 static void settle(struct mapping *m)
 {
 	struct gateway *g = m->gateway;
@@ -147,8 +150,24 @@ static void settle(struct mapping *m)
 
 	if (!promised(m) || line_verdict(line_of(g, m->lease->key.protocol)) != LINE_SUITED || !rules_add(g->rules, &m->rule))
 		return;
+	if (!rules_scrub_paced(g->rules)) {
+		if (!uv_is_active((uv_handle_t *)&g->settling))
+			uv_timer_start(&g->settling, settle_all, RULES_PACE_MS, 0);
+		return;
+	}
 	answer = granted(m, &m->request);
 	answer_waiting(m, &answer);
+}
+
+/* Those who came so close to others that one scrub serves all. */
+static void settle_all(uv_timer_t *timer)
+{
+	struct gateway *g = timer->data;
+
+	rules_scrub(g->rules);
+	for (struct lease *l = leases_next(g->leases, NULL); l; l = leases_next(g->leases, l))
+		if (((struct mapping *)l->owner)->waiting)
+			settle(l->owner);
 }
 
 static void hole_event(void *owner, enum hole_action event, bool disagree)
@@ -261,7 +280,7 @@ static int renew(struct mapping *m, const struct natpmp_request *request, const 
 	struct gateway_answer *answer)
 {
 	m->lease->expires_ms = expiry_ms(m->gateway, request);
-	if (promised(m) && rules_confirm(m->gateway->rules, &m->rule)) {
+	if (!m->waiting && promised(m) && rules_confirm(m->gateway->rules, &m->rule)) {
 		*answer = granted(m, request);
 		return 1;
 	}
@@ -491,7 +510,8 @@ int gateway_open(struct gateway **out, uv_loop_t *loop, const struct config *con
 	*g = (struct gateway){ .loop = loop, .config = config, .wan = *wan, .firewall = firewall, .callbacks = callbacks,
 		.owner = owner, .epoch_ms = clock_ms(), .fault_ms = clock_ms() };
 	uv_timer_init(loop, &g->sweep);
-	g->sweep.data = g;
+	uv_timer_init(loop, &g->settling);
+	g->sweep.data = g->settling.data = g;
 	err = open_parts(g);
 	if (err < 0) {
 		gateway_close(g);
@@ -519,7 +539,10 @@ void gateway_log_mappings(const struct gateway *g)
 
 static void free_gateway(uv_handle_t *handle)
 {
-	free(handle->data);
+	struct gateway *g = handle->data;
+
+	if (--g->closing == 0)
+		free(g);
 }
 
 void gateway_close(struct gateway *g)
@@ -541,5 +564,7 @@ void gateway_close(struct gateway *g)
 	line_close(g->lines[0]);
 	line_close(g->lines[1]);
 	servers_close(g->servers);
+	g->closing = 2;
 	uv_close((uv_handle_t *)&g->sweep, free_gateway);
+	uv_close((uv_handle_t *)&g->settling, free_gateway);
 }

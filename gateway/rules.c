@@ -23,6 +23,7 @@ struct rules {
 	struct conntrack_port unscrubbed[SCRUB_MAX];
 	size_t unscrubbed_count;
 	uint32_t generation;
+	uint64_t paced_ms;   /* when rules_scrub_paced may scrub again */
 	uint64_t confirm_ms; /* when the firewall is to be asked again */
 	struct log_limit complaint;
 };
@@ -67,6 +68,14 @@ void rules_scrub(struct rules *r)
 	else if (n > 0)
 		log_debug("scrubbed conntrack ports=%zu flows=%d", ports, n);
 	r->unscrubbed_count = 0;
+	r->paced_ms = clock_ms() + RULES_PACE_MS;
+}
+
+bool rules_scrub_paced(struct rules *r)
+{
+	if (r->unscrubbed_count > 0 && clock_ms() >= r->paced_ms)
+		rules_scrub(r);
+	return r->unscrubbed_count == 0;
 }
 
 static void scrub_later(struct rules *r, const struct rule *rule)
@@ -93,7 +102,6 @@ bool rules_add(struct rules *r, struct rule *rule)
 	rule->stands = true;
 	rule->generation = r->generation;
 	scrub_later(r, rule);
-	rules_scrub(r);
 	return true;
 }
 

@@ -4,7 +4,8 @@
  *
  * Flows that began under another rule, or none, must not outlive it: the firewall's maps
  * change first, then conntrack is scrubbed, then whoever asked may be told. A walk through
- * conntrack costs milliseconds, so removals are gathered and scrubbed together.
+ * conntrack costs milliseconds, and more with each flow there is, so changes are gathered and
+ * scrubbed together.
  */
 #ifndef GATEWAY_RULES_H
 #define GATEWAY_RULES_H
@@ -22,7 +23,7 @@ struct rule {
 
 /* backend and firewall are borrowed; wan_ip in host order. Negative errno. */
 int rules_open(struct rules **out, const struct firewall_backend *backend, struct firewall *firewall, uint32_t wan_ip);
-/* Puts a rule up, if it does not stand, and scrubs. False, and said in the log, when the firewall refuses. */
+/* Puts a rule up, if it does not stand; older flows end with the next scrub. False, and said in the log, when the firewall refuses. */
 bool rules_add(struct rules *r, struct rule *rule);
 /*
  * Whether a rule still stands, or somebody flushed the ruleset. The firewall is asked at
@@ -34,6 +35,9 @@ void rules_remove(struct rules *r, struct rule *rule);
 /* Likewise where the firewall as a whole is gone already. */
 void rules_forget(struct rules *r, struct rule *rule);
 void rules_scrub(struct rules *r);
+#define RULES_PACE_MS 50
+/* Scrubs, unless that was done less than RULES_PACE_MS ago. True when no older flow lives. */
+bool rules_scrub_paced(struct rules *r);
 void rules_close(struct rules *r); /* NULL is fine */
 
 #endif
