@@ -61,7 +61,7 @@ struct gateway {
 	size_t deletion_count;
 	struct lease *unpunched;	   /* restored: where the walk is that punches */
 	bool skipped;			   /* some holes could not be punched */
-	uv_timer_t sweep, reaching, restore;
+	uv_timer_t sweep, reaching, restore, settling;
 	uint32_t public_ip; /* host order, 0: not known yet */
 	uint64_t epoch_ms;  /* when the table of mappings began … */
 	uint32_t epoch_ip;  /* … and the public address it is of */
@@ -231,7 +231,9 @@ static bool settled(const struct mapping *m)
 	return m->told && verdict != LINE_UNSUITED && m->waiting && clock_ms() - m->waiting_since_ms >= PATIENCE_MS;
 }
 
-/* Answers who waits, when the hole is open, the verdict is there, the firewall agrees and the disk has it. */
+static void settle_all(uv_timer_t *timer);
+
+/* Answers who waits, when the hole is open, the verdict is there, the firewall agrees, the disk has it, and no older flow lives. */
 static void settle(struct mapping *m)
 {
 	struct gateway *g = m->gateway;
@@ -239,6 +241,11 @@ static void settle(struct mapping *m)
 
 	if (!settled(m) || !rules_add(g->rules, &m->rule) || !keeper_kept(g->keeper, m->promise))
 		return;
+	if (!rules_scrub_paced(g->rules)) {
+		if (!uv_is_active((uv_handle_t *)&g->settling))
+			uv_timer_start(&g->settling, settle_all, RULES_PACE_MS, 0);
+		return;
+	}
 	answer = granted(m, &m->request);
 	m->told |= m->waiting;
 	answer_waiting(m, &answer);
@@ -274,6 +281,17 @@ static void reach(struct mapping *m)
 	rules_reach(g->rules, &m->rule, ip != 0 && endpoint_ip32(outer) == ip ? outer : &none);
 	if (!uv_is_active((uv_handle_t *)&g->reaching))
 		uv_timer_start(&g->reaching, reach_due, REACH_MS, 0);
+}
+
+/* Those who came so close to others that one scrub serves all. */
+static void settle_all(uv_timer_t *timer)
+{
+	struct gateway *g = timer->data;
+
+	rules_scrub(g->rules);
+	for (struct lease *l = leases_next(g->leases, NULL); l; l = leases_next(g->leases, l))
+		if (((struct mapping *)l->owner)->waiting)
+			settle(l->owner);
 }
 
 static void hole_event(void *owner, enum hole_action event, bool disagree)
@@ -531,7 +549,7 @@ static int renew(struct mapping *m, const struct natpmp_request *request, const 
 		m->lease->expires_ms = expiry_ms(g, m->lifetime_s);
 		keeper_note(g->keeper);
 	}
-	if (promised(m) && keeper_kept(g->keeper, m->promise) && rules_confirm(g->rules, &m->rule)) {
+	if (!m->waiting && promised(m) && keeper_kept(g->keeper, m->promise) && rules_confirm(g->rules, &m->rule)) {
 		m->told = true;
 		*answer = granted(m, request);
 		return 1;
@@ -1242,7 +1260,8 @@ int gateway_open(struct gateway **out, uv_loop_t *loop, const struct config *con
 	uv_timer_init(loop, &g->sweep);
 	uv_timer_init(loop, &g->reaching);
 	uv_timer_init(loop, &g->restore);
-	g->sweep.data = g->reaching.data = g->restore.data = g;
+	uv_timer_init(loop, &g->settling);
+	g->sweep.data = g->reaching.data = g->restore.data = g->settling.data = g;
 	err = open_parts(g, &limits);
 	if (err < 0) {
 		gateway_close(g);
@@ -1371,8 +1390,9 @@ void gateway_close(struct gateway *g)
 	line_close(g->lines[1]);
 	servers_close(g->servers);
 	servers_close(g->hosts);
-	g->closing = 3;
+	g->closing = 4;
 	uv_close((uv_handle_t *)&g->sweep, timer_closed);
 	uv_close((uv_handle_t *)&g->reaching, timer_closed);
 	uv_close((uv_handle_t *)&g->restore, timer_closed);
+	uv_close((uv_handle_t *)&g->settling, timer_closed);
 }

@@ -30,6 +30,7 @@ struct rules {
 	size_t unreached_count;
 	struct rule *all;
 	uint32_t generation;
+	uint64_t paced_ms;   /* when rules_scrub_paced may scrub again */
 	uint64_t confirm_ms; /* when the firewall is to be asked again */
 	uv_timer_t loading;  /* runs while rules are to be put up … */
 	bool tableless;	     /* … or even their table is missing */
@@ -110,6 +111,14 @@ void rules_scrub(struct rules *r)
 	else if (n > 0)
 		log_debug("scrubbed conntrack ports=%zu flows=%d", ports, n);
 	r->unscrubbed_count = 0;
+	r->paced_ms = clock_ms() + RULES_PACE_MS;
+}
+
+bool rules_scrub_paced(struct rules *r)
+{
+	if (r->unscrubbed_count > 0 && clock_ms() >= r->paced_ms)
+		rules_scrub(r);
+	return r->unscrubbed_count == 0;
 }
 
 static void scrub_port(struct rules *r, const struct conntrack_port *port)
@@ -308,7 +317,6 @@ bool rules_add(struct rules *r, struct rule *rule)
 	}
 	note_up(r, rule);
 	scrub_later(r, &rule->mapping, true);
-	rules_scrub(r);
 	return true;
 }
 

@@ -4,11 +4,8 @@
  *
  * Flows that began under another rule, or none, must not outlive it: the firewall's maps
  * change first, then conntrack is scrubbed, then whoever asked may be told. A walk through
- * conntrack costs milliseconds, so removals are gathered and scrubbed together.
- *
- * Rules are remembered from rules_add or rules_want on. When somebody else takes them from the
- * firewall they are put up again by themselves: the table, then FIREWALL_BATCH rules a turn of
- * the loop, then the flows that went astray meanwhile are scrubbed.
+ * conntrack costs milliseconds, and more with each flow there is, so changes are gathered and
+ * scrubbed together.
  */
 #ifndef GATEWAY_RULES_H
 #define GATEWAY_RULES_H
@@ -41,7 +38,7 @@ struct rules_config {
 
 int rules_open(struct rules **out, const struct rules_config *config);
 /*
- * Puts a rule up, if it does not stand, and scrubs. False when the firewall refuses, which is
+ * Puts a rule up, if it does not stand; older flows end with the next scrub. False when the firewall refuses, which is
  * said in the log, or is being built anew: asked again later it may stand.
  */
 bool rules_add(struct rules *r, struct rule *rule);
@@ -62,6 +59,9 @@ void rules_remove(struct rules *r, struct rule *rule);
 /* Likewise where the firewall as a whole is gone already. */
 void rules_forget(struct rules *r, struct rule *rule);
 void rules_scrub(struct rules *r);
+#define RULES_PACE_MS 50
+/* Scrubs, unless that was done less than RULES_PACE_MS ago. True when no older flow lives. */
+bool rules_scrub_paced(struct rules *r);
 /* The line is another interface, or has another address. */
 void rules_move(struct rules *r, const char *wan, uint32_t wan_ip);
 /* Somebody else changed the firewall: looks, and mends. */

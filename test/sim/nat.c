@@ -85,16 +85,37 @@ static struct endpoint choose_outer(struct sim_nat *n, unsigned slot)
 		return outer;
 	outer.port = choose_port(n, local.port);
 	if (outer.family == ENDPOINT_IPV4)
-		return endpoint_ipv4(0xcb007101u + (n->outer_count ? sim_below(n->outer_count) : 0), outer.port);
+		return endpoint_ipv4((n->outer_ip ? n->outer_ip : 0xcb007101u) + (n->outer_count ? sim_below(n->outer_count) : 0), outer.port);
 	outer.ip[14] = 0x99;
 	return outer;
 }
 
-static struct sim_binding *nat_out(struct sim_nat *n, unsigned slot, const struct endpoint *to)
+static bool has_ended(const struct sim_nat *n, const struct sim_binding *b, uint64_t now_ms)
+{
+	return n->timeout_ms && now_ms - b->used_ms > n->timeout_ms;
+}
+
+void sim_nat_flush(struct sim_nat *n)
+{
+	n->count = 0;
+}
+
+const struct endpoint *sim_nat_outer(const struct sim_nat *n, unsigned slot, uint64_t now_ms)
+{
+	for (const struct sim_binding *b = n->bindings; b < n->bindings + n->count; b++)
+		if (b->slot == slot && !has_ended(n, b, now_ms))
+			return &b->outer;
+	return NULL;
+}
+
+static struct sim_binding *nat_out(struct sim_nat *n, unsigned slot, const struct endpoint *to, uint64_t now_ms)
 {
 	const struct endpoint key = seen(n->line == LINE_NAT ? n->mapping : STUNWAY_ENDPOINT_INDEPENDENT, to);
 	struct sim_binding *b = n->bindings;
 
+	for (size_t i = n->count; i-- > 0;)
+		if (has_ended(n, &n->bindings[i], now_ms))
+			n->bindings[i] = n->bindings[--n->count];
 	while (b < n->bindings + n->count && (b->slot != slot || !endpoint_equal(&b->to, &key)))
 		b++;
 	if (b == n->bindings + n->count) {
@@ -103,6 +124,7 @@ static struct sim_binding *nat_out(struct sim_nat *n, unsigned slot, const struc
 		*b = (struct sim_binding){ .slot = slot, .to = key, .outer = choose_outer(n, slot) };
 		n->count++;
 	}
+	b->used_ms = now_ms;
 	for (size_t i = 0; i < b->sent_count; i++)
 		if (endpoint_equal(&b->sent[i], to))
 			return b;
@@ -156,6 +178,8 @@ static size_t answer(const struct sim_nat *n, const struct sim_packet *p, const 
 		return 0;
 	if (n->b_dead && (endpoint_same_ip(from, &n->b) || endpoint_same_ip(&p->from, &n->b)))
 		return 0;
+	if (n->a_dead && (endpoint_same_ip(from, &n->a) || endpoint_same_ip(&p->from, &n->a)))
+		return 0;
 	return sim_answer(buf, p->bytes, p->len, outer, n->alone ? NULL : &other);
 }
 
@@ -176,7 +200,7 @@ static bool is_weary(struct sim_nat *n, uint64_t now_ms)
 /* A request has reached the NAT: mapped, answered, filtered. */
 static void serve(struct sim_nat *n, struct sim *s, const struct sim_packet *p)
 {
-	const struct sim_binding *b = nat_out(n, p->slot & ~UP, &p->from);
+	const struct sim_binding *b = nat_out(n, p->slot & ~UP, &p->from, s->now_ms);
 	struct endpoint from;
 	uint8_t bytes[256];
 	const size_t len = is_weary(n, s->now_ms) ? 0 : answer(n, p, &b->outer, &from, bytes);

@@ -24,6 +24,7 @@ struct sim_binding {
 	unsigned slot;
 	struct endpoint to; /* as much of the destination as the mapping depends on */
 	struct endpoint outer;
+	uint64_t used_ms; /* when it last sent something */
 	struct endpoint sent[SIM_NAT_SENT]; /* destinations, for the filter */
 	size_t sent_count;
 };
@@ -34,7 +35,9 @@ struct sim_nat {
 	enum stunway_port_mode ports;
 	unsigned step, others;	     /* a counter's step; how many ports others may take before each of ours */
 	unsigned outer_count;	     /* outer addresses, each mapping takes the next; 0 is 1 */
+	uint32_t outer_ip;	     /* IPv4, the first outer address; 0: 203.0.113.1 */
 	uint16_t port_low, port_high; /* 0: 1024 to 65535 */
+	uint32_t timeout_ms;	     /* of a mapping that sends nothing; 0: it stays */
 	uint32_t rtt_ms;
 	uint32_t jitter_ms; /* at most so much is added to some packets: they overtake each other */
 	unsigned duplicates; /* percent */
@@ -43,7 +46,7 @@ struct sim_nat {
 	unsigned handover_loss; /* percent: of the answers that are to come from elsewhere */
 	struct endpoint other;	/* what it says its other address is; family NONE: the truth */
 	bool alone;		/* it says nothing of another address */
-	bool b_dead;		/* nobody answers at its second address */
+	bool a_dead, b_dead;	/* nobody answers at this address */
 	bool ignores_change;	/* answers CHANGE-REQUEST from where it was asked */
 	unsigned rate;		/* answers per second, and at once; 0: all */
 	uint16_t code;		/* refuses all with this error */
@@ -62,5 +65,9 @@ struct endpoint sim_nat_local(const struct sim_nat *n, unsigned slot);
 void sim_nat_send(struct sim_nat *n, struct sim *s, unsigned slot, const struct endpoint *to, const void *bytes, size_t len);
 /* The next packet that reaches the client now; what reaches the NAT meanwhile is carried on. False: none. */
 bool sim_nat_take(struct sim_nat *n, struct sim *s, struct sim_packet *out);
+/* All mappings are gone. */
+void sim_nat_flush(struct sim_nat *n);
+/* The truth about a slot whose mapping is endpoint-independent: its outer endpoint, NULL while it has none. */
+const struct endpoint *sim_nat_outer(const struct sim_nat *n, unsigned slot, uint64_t now_ms);
 
 #endif
