@@ -24,7 +24,7 @@ struct config {
 	uint32_t lease_s, hold_max_s, keepalive_s, fault_grace_s;
 	uint32_t max_mappings, max_mappings_per_client;
 	struct access access;
-	const struct firewall_backend *firewall;
+	const struct firewall_backend *firewall, *firewall_otherwise; /* the other where the first does not work; NULL: none */
 	uint32_t log_level, log_target; /* enum log_level, enum log_target */
 	char *values;			/* the file's, borrowed above */
 };
