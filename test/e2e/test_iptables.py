@@ -135,6 +135,27 @@ class Own(unittest.TestCase):
             self.assertEqual(gateway.stop(), 0)
 
 
+class ByHand(unittest.TestCase):
+    def test_none(self):
+        """--firewall none needs no right and touches no rule: holes are held, and a rule by hand lets strangers through"""
+        with Home() as home:
+            before = home.ruleset()
+            gateway = home.spawn("router", ["setpriv", "--inh-caps=-net_admin", "--bounding-set=-net_admin", home.program("gateway"),
+                                            "--wan", "wan", "--lan", "lan", "--stun", STUN, "--firewall", "none"], ready="NAT UDP mapping")
+            Echo(home, "lan1", 7400)
+            pmp = Pmp(home)
+            outer = pmp.map(UDP, 7400).outer
+            relay = re.search(r"relay=(\d+)", gateway.wait_line(f"hole open: protocol=UDP client={LAN1}:7400")).group(1)
+            self.assertEqual({pmp.map(UDP, 7400, lifetime=s).result for s in [0, 60] * 20}, {0})
+            self.assertEqual(home.ruleset(), before)
+            self.assertLess(len([line for line in gateway.lines if "cannot scrub" in line]), 15, "what clients cause is said now and then")
+            home.nft("router", f"""table ip hand {{ chain in {{ type nat hook prerouting priority dstnat;
+                                       iifname "wan" udp dport {relay} dnat to {LAN1}:7400; }}; }}
+                                   insert rule inet filter forward ct status dnat accept""")
+            self.assertEqual(knock_udp(home, (PUBLIC, outer)), b"echo hello")
+            self.assertEqual(gateway.stop(), 0)
+
+
 def load_tests(loader, tests, pattern):
     suite = unittest.TestSuite()
     wanted = loader.testNamePatterns
@@ -144,4 +165,6 @@ def load_tests(loader, tests, pattern):
             if form == "iptables-legacy":  # "iptables" is the other one in Debian, and once is enough for what only takes its time
                 names = [n for n in names if n not in ("automatic", "expiry")]
             suite.addTests(cls(f"test_{name}") for name in names if not wanted or any(w.strip("*") in f"{form}.{name}" for w in wanted))
+    if not wanted or any(w.strip("*") in "none" for w in wanted):
+        suite.addTest(ByHand("test_none"))
     return suite
