@@ -118,13 +118,12 @@ static int access_read(void *config, const char *value, const char **why)
 static int firewall_read(void *config, const char *value, const char **why)
 {
 	struct config *c = config;
-	const struct firewall_backend *backend = firewall_backend(value);
+	const bool automatic = strcmp(value, "auto") == 0;
 
-	*why = "nftables or none";
-	if (!backend)
-		return -EINVAL;
-	c->firewall = backend;
-	return 0;
+	*why = "auto, nftables, iptables, iptables-nft, iptables-legacy or none";
+	c->firewall = automatic ? &firewall_nftables : firewall_backend(value);
+	c->firewall_otherwise = automatic ? &firewall_iptables : NULL;
+	return c->firewall ? 0 : -EINVAL;
 }
 
 static int state_read(void *config, const char *value, const char **why)
@@ -218,7 +217,7 @@ static const struct option_row rows[] = {
 	{ .name = "mark", .kind = OPTION_READ, .read = mark_read, .fallback = "0x00400000/0x00400000", .argument = "VALUE/MASK",
 		.help = "Connection mark of our flows" },
 	{ .name = "accept-chain", .kind = OPTION_READ, .repeatable = true, .read = accept_chain_read, .argument = "'FAMILY TABLE CHAIN'",
-		.help = "Foreign nftables chain, forward or input, that must let our flows pass, repeatable" },
+		.help = "Foreign chain, forward or input, that must let our flows pass, repeatable (iptables: 'ip filter CHAIN')" },
 	{ .name = "relay-ports", .kind = OPTION_READ, .read = relay_ports_read, .fallback = "20000-29999", .argument = "LOW-HIGH",
 		.help = "Ports of the line's address that holes use" },
 	{ .name = "lease", .kind = OPTION_U32, .offset = AT(lease_s), .min = 10, .max = 86400, .fallback = "120", .argument = "SECONDS",
@@ -239,8 +238,8 @@ static const struct option_row rows[] = {
 		.argument = "'allow|deny EXTERNAL_PORTS CLIENT_NET INTERNAL_PORTS'",
 		.help = "Who may map what, repeatable: the first rule that fits decides, without one all may. "
 			"External ports are relay ports: what a carrier's NAT makes of them is its choice" },
-	{ .name = "firewall", .kind = OPTION_READ, .read = firewall_read, .fallback = "nftables", .argument = "nftables|none",
-		.help = "Who lets strangers through" },
+	{ .name = "firewall", .kind = OPTION_READ, .read = firewall_read, .fallback = "auto", .argument = "auto|nftables|iptables|none",
+		.help = "Who lets strangers through; auto: nftables, else iptables (also iptables-nft, iptables-legacy)" },
 	{ .name = "state", .kind = OPTION_READ, .read = state_read, .fallback = "/var/lib/stunway/gateway.json", .argument = "FILE|none",
 		.help = "Where mappings outlast a restart" },
 	{ .name = "state-lazy", .kind = OPTION_U32, .offset = AT(state_lazy_s), .min = 1, .max = 3600, .fallback = "60",

@@ -30,7 +30,7 @@ struct config {
 	uint32_t lease_s, hold_max_s, keepalive_s, fault_grace_s;
 	uint32_t max_mappings, max_mappings_per_client;
 	struct access access;
-	const struct firewall_backend *firewall;
+	const struct firewall_backend *firewall, *firewall_otherwise; /* the other where the first does not work; NULL: none */
 	const char *state; /* NULL: none is kept */
 	uint32_t state_lazy_s;
 	struct permanent permanents[PERMANENTS_MAX];

@@ -74,7 +74,8 @@ const struct firewall_backend firewall_none = {
 
 const struct firewall_backend *firewall_backend(const char *name)
 {
-	static const struct firewall_backend *const all[] = { &firewall_nftables, &firewall_none };
+	static const struct firewall_backend *const all[] = { &firewall_nftables, &firewall_iptables, &firewall_iptables_nft,
+		&firewall_iptables_legacy, &firewall_none };
 
 	for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++)
 		if (strcmp(all[i]->name, name) == 0)

@@ -2,8 +2,8 @@
 /*
  * firewall - lets strangers reach mapped clients, and clients leave by their mapped port.
  *
- * One interface, several backends: nftables, and "none" for those who route by hand. What
- * a mapping means to a firewall:
+ * One interface, several backends: nftables, iptables, and "none" for those who route by
+ * hand. What a mapping means to a firewall:
  *
  *	inbound:  WAN:relay_port → client_ip:internal_port, the stranger's address kept
  *	outbound: client_ip:internal_port → leaves as WAN:relay_port
@@ -59,10 +59,19 @@ struct firewall_config {
 	uint32_t mark, mark_mask;
 	const char *accept_chains[FIREWALL_ACCEPT_CHAINS]; /* "inet filter forward", borrowed */
 	size_t accept_chain_count;
+	/*
+	 * Runs firewall_commands[command] with input as its stdin: the exit status (127: no such program) or a
+	 * negative errno, what it said in output, cut to max - 1 bytes. NULL: they are run from here, with our rights.
+	 */
+	int (*run)(void *owner, size_t command, const char *input, char *output, size_t max);
+	void *run_owner;
 };
 
 /* By which chains a flow of ours goes on: to a LAN client, or to a service on the router itself. */
 enum firewall_way { FIREWALL_FORWARD, FIREWALL_INPUT };
+
+/* All that a backend ever runs, each a NULL-terminated argv; NULL at the end. */
+extern const char *const *const firewall_commands[];
 
 struct firewall;
 
@@ -76,6 +85,7 @@ enum firewall_health {
 /* A backend's row. Errors are negative errno; firewall_error says more. */
 struct firewall_backend {
 	const char *name;
+	bool unheard; /* what others do to it is told by nobody: it is to be looked at every now and then */
 	/* Builds everything anew: whatever an earlier run left is gone. A failure is told in why. */
 	int (*open)(struct firewall **out, const struct firewall_config *config, char *why, size_t why_max);
 	/* So many mappings (1 to FIREWALL_BATCH) in one change. */
@@ -106,9 +116,10 @@ struct firewall_backend {
 	const char *(*error)(const struct firewall *f); /* of the last call that failed */
 };
 
-extern const struct firewall_backend firewall_nftables, firewall_none;
+/* iptables is what the system calls so: the other two are its forms by name, where both are installed. */
+extern const struct firewall_backend firewall_nftables, firewall_iptables, firewall_iptables_nft, firewall_iptables_legacy, firewall_none;
 
-/* "nftables" or "none"; NULL for another name. */
+/* NULL for another name. */
 const struct firewall_backend *firewall_backend(const char *name);
 /* Whether a text is "FAMILY TABLE CHAIN" as --accept-chain wants it. */
 bool firewall_chain_valid(const char *chain);

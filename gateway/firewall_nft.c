@@ -133,8 +133,19 @@ static void unaccept(struct firewall *f, const char *chain)
 	}
 }
 
+/* As FORWARD or DOCKER-USER; who writes nftables' own rules uses small letters, also in a table ip filter. */
+static bool is_of_iptables(const char *chain)
+{
+	return strncmp(chain, "ip filter ", 10) == 0 && !strpbrk(chain + 10, "abcdefghijklmnopqrstuvwxyz");
+}
+
+/* A rule of nftables' in a table that iptables-nft keeps, and iptables would neither list nor save it any more. */
 static int accept(struct firewall *f, const char *chain)
 {
+	if (is_of_iptables(chain)) {
+		snprintf(f->error, sizeof(f->error), "chain '%s' is iptables': use --firewall iptables", chain);
+		return -EINVAL;
+	}
 	unaccept(f, chain);
 	return runf(f, "insert rule %s ct mark & 0x%08x == 0x%08x accept comment \"" COMMENT "\"\n", chain, f->config.mark_mask,
 		f->config.mark);

@@ -711,6 +711,8 @@ static void sweep(uv_timer_t *timer)
 	struct lease *next;
 
 	notice_sleep(g);
+	if (g->config->firewall->unheard)
+		rules_look(g->rules);
 	for (struct lease *l = leases_next(g->leases, NULL); l; l = next) {
 		struct mapping *m = l->owner;
 

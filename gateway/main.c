@@ -55,22 +55,43 @@ static void raise_file_limit(const struct config *c)
 			(unsigned long long)limit.rlim_cur, c->max_mappings, (unsigned long long)want);
 }
 
+/* The firewall asked for, or what the system has: the first that can do what was asked. */
+static int open_backend(struct program *p, const struct firewall_config *f, char *why, size_t why_max)
+{
+	struct config *c = &p->config;
+	const int err = c->firewall->open(&p->firewall, f, why, why_max);
+	char ignored[512];
+
+	if (err == 0 || err == -EPERM || !c->firewall_otherwise)
+		return err;
+	if (c->firewall_otherwise->open(&p->firewall, f, ignored, sizeof(ignored)) < 0)
+		return err;
+	log_info("firewall=%s, since %s does not do error=\"%s\"", c->firewall_otherwise->name, c->firewall->name, why);
+	c->firewall = c->firewall_otherwise;
+	return 0;
+}
+
+static int run_command(void *owner, size_t command, const char *input, char *output, size_t max)
+{
+	return helper_run(owner, command, input, output, max);
+}
+
 static int open_firewall(struct program *p)
 {
 	const struct config *c = &p->config;
 	struct firewall_config f = { .wan = follow_wan(p->follow)->name, .mark = c->mark, .mark_mask = c->mark_mask,
-		.accept_chain_count = c->accept_chain_count };
+		.accept_chain_count = c->accept_chain_count, .run = run_command, .run_owner = p->service.helper };
 	char why[512] = "", obstacles[512];
 	int err;
 
 	memcpy(f.accept_chains, c->accept_chains, sizeof(f.accept_chains));
-	err = c->firewall->open(&p->firewall, &f, why, sizeof(why));
+	err = open_backend(p, &f, why, sizeof(why));
 	if (err == -EPERM) {
 		log_error("%s: no right to change the firewall: run as root or with CAP_NET_ADMIN", c->firewall->name);
 		return err;
 	}
 	if (err < 0) {
-		log_error("%s: cannot build the firewall's table error=\"%s\": is --accept-chain right, is the kernel's nf_tables there?",
+		log_error("%s: cannot build the firewall error=\"%s\": is --accept-chain right, has the kernel what it needs?",
 			c->firewall->name, why[0] ? why : strerror(-err));
 		return err;
 	}

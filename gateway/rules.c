@@ -101,13 +101,15 @@ static void delist(struct rule *rule)
 void rules_scrub(struct rules *r)
 {
 	const size_t ports = r->unscrubbed_count;
+	char more[LOG_MORE_MAX];
+	uint64_t skipped;
 	int n;
 
 	if (ports == 0)
 		return;
 	n = conntrack_scrub(r->conntrack, r->unscrubbed, ports);
-	if (n < 0)
-		log_warn("cannot scrub conntrack ports=%zu error=\"%s\"", ports, strerror(-n));
+	if (n < 0 && log_allowed_burst(&r->complaint, COMPLAINT_MS, COMPLAINTS_BURST, clock_ms(), &skipped))
+		log_warn("cannot scrub conntrack ports=%zu error=\"%s\"%s", ports, strerror(-n), log_more(more, skipped));
 	else if (n > 0)
 		log_debug("scrubbed conntrack ports=%zu flows=%d", ports, n);
 	r->unscrubbed_count = 0;

@@ -22,7 +22,7 @@ int service_begin(struct service *s, const struct config *c, int argc, char **ar
 	signal(SIGHUP, SIG_IGN); /* a manager's reload may come before the loop listens */
 	notify_setup();
 	s->files[0] = options_file(&config_options, argc, argv);
-	s->helper_config = (struct helper_config){ .files = s->files, .hook = c->hook, .user = geteuid() == 0 ? c->user : NULL,
+	s->helper_config = (struct helper_config){ .files = s->files, .commands = firewall_commands, .lock = "/run/xtables.lock", .hook = c->hook, .user = geteuid() == 0 ? c->user : NULL,
 		.uid = c->uid, .gid = c->gid };
 	err = helper_start(&s->helper, &s->helper_config);
 	if (err < 0)

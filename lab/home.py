@@ -14,17 +14,41 @@ LAN1, LAN2, STRANGER, STRANGER2 = "192.168.1.10", "192.168.1.11", "192.0.2.66", 
 ACCEPT = ["--accept-chain", "inet filter forward"]
 # Full cone, and the outer port is never the inner one.
 FULL_CONE = {"mapping": "ei", "filtering": "ei", "ports": "random"}
+IPTABLES_RULES = """
+*filter
+:INPUT DROP [0:0]
+:FORWARD DROP [0:0]
+-A INPUT -m conntrack --ctstate ESTABLISHED,RELATED -j ACCEPT
+-A INPUT -i lan -j ACCEPT
+-A INPUT -i lo -j ACCEPT
+-A INPUT -p icmp -j ACCEPT
+-A FORWARD -m conntrack --ctstate ESTABLISHED,RELATED -j ACCEPT
+-A FORWARD -i lan -o wan -j ACCEPT
+COMMIT
+*nat
+-A POSTROUTING -o wan -j MASQUERADE
+COMMIT
+"""
 
 
 class Home(Lab):
-    """Lab with a dual-address STUN server; gateway() starts the gateway in the router."""
+    """Lab with a dual-address STUN server; gateway() starts the gateway in the router.
+
+    The environment's STUNWAY_FIREWALL (iptables-nft, iptables-legacy) makes it a home whose router and gateway both
+    work with that instead of nftables.
+    """
 
     def __init__(self, nat=None, **options):
         super().__init__(nat=FULL_CONE if nat is None else nat, **options)
+        self.iptables = os.environ.get("STUNWAY_FIREWALL")
+        self.accept = ["--firewall", self.iptables, "--accept-chain", "ip filter FORWARD"] if self.iptables else ACCEPT
 
     def up(self):
         super().up()
         try:
+            if self.iptables:
+                self.nft("router", "flush ruleset")
+                self.run("router", [f"{self.iptables}-restore"], input=IPTABLES_RULES)
             self.stun = self.spawn("stun", [self.program("server"), "--ipv4", STUN, "--ipv4", STUN_OTHER],
                                    ready=f"listening tcp {STUN_OTHER}:3479")
         except BaseException:
@@ -44,9 +68,12 @@ class Home(Lab):
                 "--state", state or self.state_file()]
         for server in stun:
             argv += ["--stun", server]
-        return self.spawn("router", argv + (ACCEPT if accept else []) + list(more), ready=ready, **spawn)
+        return self.spawn("router", argv + (self.accept if accept else self.accept[:-2]) + list(more), ready=ready, **spawn)
 
     def ruleset(self):
+        if self.iptables:
+            saved = self.run("router", [f"{self.iptables}-save"]).stdout
+            return re.sub(r"^#.*\n|\[\d+:\d+\]", "", saved, flags=re.M)
         return self.nft("router", "list ruleset")
 
     def _elements(self, kind, name):
@@ -56,7 +83,13 @@ class Home(Lab):
         return [re.sub(r"^17\.", "udp.", re.sub(r"^6\.", "tcp.", e)) for e in plain]
 
     def elements(self, name):
-        """A map's elements as {key: value}."""
+        """A map's elements as {key: value}; with iptables what its rules say."""
+        if self.iptables:
+            at, then = {"inbound": (r"()-p (\w+) .*--dport (\d+)", r"DNAT --to-destination (\S+)"),
+                        "hairpin": (r"-d ([\d.]+)/32 -p (\w+) .*--dport (\d+)", r"DNAT --to-destination (\S+)"),
+                        "outbound": (r"-s ([\d.]+)/32 -p (\w+) .*--sport (\d+)", r"MASQUERADE --to-ports (\S+)")}[name]
+            found = re.findall(rf"^-A STUNWAY-\S+ {at} -j {then}$", self.ruleset(), re.M)
+            return {".".join(filter(None, [protocol, ip, port])): value.replace(":", ".") for ip, protocol, port, value in found}
         return dict(e.split(":", 1) for e in self._elements("map", name))
 
     def members(self, name):

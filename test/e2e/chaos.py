@@ -38,7 +38,7 @@ ABILITIES = {
     "state": lambda home: ["--state", os.path.join(home.directory, "gateway.json")],  # leases outlive its end
     "heal": lambda home: [],  # rebuilds its firewall, follows the WAN's address
 }
-ABLE = tuple(filter(None, os.environ.get("STUNWAY_CHAOS_ABLE", "").split(",")))  # those of today's gateway by default: none
+ABLE = tuple(filter(None, os.environ.get("STUNWAY_CHAOS_ABLE", "heal,state").split(",")))
 
 PORTS = range(7000, 7008)
 CLIENTS = {"lan1": LAN1, "lan2": LAN2}

@@ -488,7 +488,8 @@ class Life(unittest.TestCase):
             self.assertEqual(answer.lifetime, 2)
             flow = home.socket("stranger")
             self.assertEqual(knock_udp(home, (PUBLIC, answer.outer), s=flow), b"echo hello")
-            gateway.wait_line("mapping expired", timeout=6)
+            expired = gateway.lines.index(gateway.wait_line("mapping expired", timeout=6))
+            gateway.wait_line("scrubbed conntrack", after=expired)
             self.assertEqual((home.elements("inbound"), home.elements("outbound")), ({}, {}))
             self.assertIsNone(knock_udp(home, (PUBLIC, answer.outer), s=flow, timeout=0.3))
 
