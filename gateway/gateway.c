@@ -1002,7 +1002,8 @@ static int plant(struct gateway *g, const struct state_mapping *s, bool fixed)
 		return -ENOMEM;
 	*m = (struct mapping){ .gateway = g, .origin = s->origin, .fixed = fixed, .lifetime_s = s->lifetime_s, .outer = s->outer,
 		.told = s->outer.port != 0, .description = s->description[0] ? strdup(s->description) : NULL,
-		.rule.mapping = { s->key.protocol, s->relay_port, s->key.client_ip, s->key.internal_port } };
+		.rule.mapping = { .protocol = s->key.protocol, .relay_port = s->relay_port, .client_ip = s->key.client_ip,
+			.internal_port = s->key.internal_port } };
 	err = leases_add(g->leases, &s->key, s->relay_port, s->expires_ms, &m->lease);
 	if (err < 0) {
 		free(m->description);
