@@ -1,0 +1,261 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "gateway/core.h"
+
+#include <stddef.h>
+#include <string.h>
+
+
+#define SLEPT_MS	 2000 /* asleep for longer than this, the machine missed something */
+#define RECHECK_MS	 5000 /* a lossy line is suspect all the time: its holes are not all asked at each turn */
+
+static void send_all(struct gateway *g, enum errand errand)
+{
+	for (struct lease *l = leases_next(g->leases, NULL); l; l = leases_next(g->leases, l))
+		pace_add(g->pace, &((struct mapping *)l->owner)->turn, errand);
+}
+
+/* Spare holes are worth their questions only where holes are needed and work. */
+static void suit(struct gateway *g, enum lease_protocol protocol)
+{
+	const struct line *line = line_of(g, protocol);
+	const bool suited = g->wan.ip && line_verdict(line) == LINE_SUITED && !line_is_direct(line);
+
+	pool_suited(g->pool, protocol, suited);
+	scout_suited(scout_of(g, protocol), suited);
+}
+
+static void move_spares(struct gateway *g)
+{
+	pool_move(g->pool, g->wan.ip);
+	for (size_t i = 0; i < 2; i++) {
+		scout_move(g->scouts[i], g->wan.ip);
+		suit(g, i ? LEASE_TCP : LEASE_UDP);
+	}
+}
+
+/* Also where it was before: whatever it is, it is asked anew. The firewall first, then those who may announce a change. */
+static void line_here(struct gateway *g)
+{
+	rules_move(g->rules, g->wan.name, g->wan.ip);
+	for (size_t i = 0; i < 2; i++) {
+		const int err = line_move(g->lines[i], g->wan.ip, g->wan.index);
+
+		if (err < 0)
+			log_error("cannot watch the line from its address error=\"%s\"", strerror(-err));
+	}
+	move_spares(g);
+	send_all(g, MOVE);
+	g->unpunched = leases_next(g->leases, NULL);
+	uv_timer_start(&g->restore, restore_some, 0, 0);
+	servers_retry(g->servers);
+}
+
+/* All that was to be asked meanwhile was not: the line is as good as new. */
+static void notice_sleep(struct gateway *g)
+{
+	const uint64_t slept_ms = clock_slept_ms(), was_ms = g->slept_ms;
+
+	g->slept_ms = slept_ms;
+	if (slept_ms < was_ms + SLEPT_MS)
+		return;
+	log_info("the machine slept for %llu s: the line and all holes are asked", (unsigned long long)(slept_ms - was_ms) / 1000);
+	if (g->wan.ip)
+		line_here(g);
+}
+
+void gateway_sweep(uv_timer_t *timer)
+{
+	struct gateway *g = timer->data;
+	const uint64_t now_ms = clock_ms();
+	struct lease *next;
+
+	notice_sleep(g);
+	if (g->config->firewall->unheard)
+		rules_look(g->rules);
+	for (struct lease *l = leases_next(g->leases, NULL); l; l = next) {
+		struct mapping *m = l->owner;
+
+		next = leases_next(g->leases, l);
+		if (m->astray)
+			pace_add(g->pace, &m->turn, MOVE);
+		if (now_ms >= l->expires_ms) {
+			mapping_end(m, "mapping expired");
+			continue;
+		}
+		if (m->waiting)
+			mapping_settle(m); /* patience may be over, the firewall complete again */
+		if (m->waiting && fault_lasts(g, m->waiting_since_ms)) {
+			mapping_answer_waiting(m, &(struct gateway_answer){ .result = NATPMP_NETWORK_FAILURE });
+			if (!mapping_promised(m) && !m->told && m->origin != ORIGIN_CONFIG)
+				mapping_end(m, "mapping given up");
+		}
+	}
+	rules_scrub(g->rules);
+	pool_tend(g->pool);
+}
+
+static void recheck_all(struct gateway *g, enum lease_protocol protocol)
+{
+	uint64_t *next_ms = &g->recheck_ms[protocol == LEASE_TCP];
+
+	if (clock_ms() < *next_ms)
+		return;
+	*next_ms = clock_ms() + RECHECK_MS;
+	for (struct lease *l = leases_next(g->leases, NULL); l; l = leases_next(g->leases, l))
+		if (l->key.protocol == protocol)
+			pace_add(g->pace, &((struct mapping *)l->owner)->turn, RECHECK);
+	pool_recheck(g->pool, protocol);
+}
+
+static void move(struct mapping *m)
+{
+	struct gateway *g = m->gateway;
+	char detail[128];
+	int err;
+
+	if (g->wan.ip == 0)
+		return; /* gone again; the next address moves all */
+	err = punch_move(m->punch, g->wan.ip);
+	if (err < 0 && !m->astray) {
+		snprintf(detail, sizeof(detail), " error=\"%s\": tried again each second", strerror(-err));
+		mapping_say(m, LOG_LEVEL_ERROR, "cannot move to the line's address", detail);
+	}
+	m->astray = err < 0;
+}
+
+void gateway_mapping_turn(void *owner, struct pace_item *item, unsigned errand)
+{
+	struct mapping *m = (struct mapping *)((char *)item - offsetof(struct mapping, turn));
+
+	(void)owner;
+	switch (errand) {
+	case RECHECK:
+		punch_recheck(m->punch);
+		break;
+	case RENEW:
+		punch_renew(m->punch);
+		break;
+	case MOVE:
+		move(m);
+		break;
+	}
+}
+
+void gateway_begin_epoch(struct gateway *g)
+{
+	g->epoch_ms = clock_ms();
+	keeper_promise(g->keeper);
+}
+
+void gateway_keepalive_changed(void *owner, enum lease_protocol protocol)
+{
+	struct gateway *g = owner;
+	const uint32_t keepalive_ms = scout_keepalive_ms(scout_of(g, protocol));
+
+	for (struct lease *l = leases_next(g->leases, NULL); l; l = leases_next(g->leases, l))
+		if (l->key.protocol == protocol)
+			punch_keepalive(((struct mapping *)l->owner)->punch, keepalive_ms);
+	pool_keepalive(g->pool, protocol, keepalive_ms);
+}
+
+/* A new public address: no hole of the old one lives on, and clients must renew (section 3.6). */
+static void moved(struct gateway *g, uint32_t ip)
+{
+	const bool first = g->public_ip == 0;
+
+	g->public_ip = ip;
+	if (ip != g->epoch_ip) {
+		g->epoch_ip = ip;
+		gateway_begin_epoch(g);
+	}
+	if (!first)
+		send_all(g, RENEW);
+	for (size_t i = 0; i < 2 && !first; i++)
+		pool_renew(g->pool, i ? LEASE_TCP : LEASE_UDP);
+	g->callbacks->announce(g->owner);
+}
+
+/* What the line just learned of itself changes how its holes are held, and what the LAN may reach. */
+static void follow_line(struct gateway *g, enum lease_protocol protocol)
+{
+	const bool direct = line_is_direct(line_of(g, protocol));
+
+	for (struct lease *l = leases_next(g->leases, NULL); l; l = leases_next(g->leases, l)) {
+		struct mapping *m = l->owner;
+
+		if (l->key.protocol != protocol)
+			continue;
+		punch_direct(m->punch, direct);
+		mapping_settle(m);
+		mapping_reach(m);
+	}
+}
+
+static void verdict_came(struct gateway *g, enum lease_protocol protocol)
+{
+	const bool unsuited = line_verdict(line_of(g, protocol)) == LINE_UNSUITED;
+	struct lease *next;
+
+	suit(g, protocol);
+	for (struct lease *l = leases_next(g->leases, NULL); l; l = next) {
+		struct mapping *m = l->owner;
+
+		next = leases_next(g->leases, l);
+		if (l->key.protocol != protocol)
+			continue;
+		if (!unsuited) {
+			mapping_settle(m);
+			continue;
+		}
+		mapping_answer_waiting(m, &(struct gateway_answer){ .result = NATPMP_REFUSED });
+		if (m->origin != ORIGIN_CONFIG)
+			mapping_end(m, "mapping refused, the carrier's NAT is not suited");
+	}
+	rules_scrub(g->rules);
+}
+
+void gateway_line_event(void *owner, enum lease_protocol protocol, enum line_event event)
+{
+	struct gateway *g = owner;
+	const uint32_t ip = line_public_ip(line_of(g, protocol));
+
+	switch (event) {
+	case LINE_UP:
+	case LINE_MOVED:
+		/* UDP's address is the one announced; TCP's only where UDP has none. */
+		if (protocol == LEASE_UDP || line_public_ip(line_of(g, LEASE_UDP)) == 0)
+			if (ip != g->public_ip)
+				moved(g, ip);
+		follow_line(g, protocol);
+		suit(g, protocol);
+		/* All mappings are new ones; but a watch hole that rests too long may only have lost its own. */
+		if (event == LINE_MOVED || g->config->watch_s * 1000 <= scout_keepalive_ms(scout_of(g, protocol)))
+			scout_moved(scout_of(g, protocol));
+		break;
+	case LINE_SUSPECT:
+		recheck_all(g, protocol);
+		break;
+	case LINE_VERDICT:
+		verdict_came(g, protocol);
+		break;
+	}
+}
+
+static void line_gone(struct gateway *g)
+{
+	g->fault_ms = clock_ms();
+	for (size_t i = 0; i < 2; i++)
+		line_move(g->lines[i], 0, 0);
+	move_spares(g);
+	for (struct lease *l = leases_next(g->leases, NULL); l; l = leases_next(g->leases, l))
+		punch_pause(((struct mapping *)l->owner)->punch);
+}
+
+void gateway_follow(struct gateway *g, const struct netif *wan)
+{
+	g->wan = *wan;
+	if (wan->ip)
+		line_here(g);
+	else
+		line_gone(g);
+}
