@@ -319,7 +319,7 @@ class Lab:
         atexit.register(self.down)
         self._catch_sigterm()
         try:
-            os.makedirs(self.directory, mode=0o700, exist_ok=True)
+            os.makedirs(self.directory, mode=0o711, exist_ok=True)  # programs that become nobody have files in it
             self._make_namespaces()
             self._make_links()
             if self._nat is not False:

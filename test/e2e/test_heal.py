@@ -335,7 +335,6 @@ class Sleep(Healing):
                 self.skipTest("a sanitizer's build")
             path = f"{home.directory}/slept"
             self.sleep(path, 0)
-            os.chmod(home.directory, 0o711)  # the gateway becomes nobody, and looks there on
             gateway = home.gateway("--watch", "300", "--keepalive", "300", env={**os.environ, "LD_PRELOAD": sleeper, "SLEEPER": path})
             gateway.wait_line("NAT TCP mapping")
             Echo(home, "lan1", 7001)
