@@ -26,7 +26,7 @@
 /* An answer that waits until what it says is on disk. */
 struct deletion {
 	struct lease_key key;
-	uint64_t promise;
+	uint64_t promise, walk; /* the disk's, and conntrack's */
 	enum natpmp_result result;
 	struct gateway_asker asker;
 	struct natpmp_request request;
@@ -53,7 +53,7 @@ struct gateway {
 	size_t deletion_count;
 	struct lease *unpunched;	   /* restored: where the walk is that punches */
 	bool skipped;			   /* some holes could not be punched */
-	uv_timer_t sweep, reaching, restore, settling;
+	uv_timer_t sweep, reaching, restore;
 	uint32_t public_ip; /* host order, 0: not known yet */
 	uint64_t epoch_ms;  /* when the table of mappings began … */
 	uint32_t epoch_ip;  /* … and the public address it is of */

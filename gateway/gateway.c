@@ -44,32 +44,31 @@ static enum natpmp_result delete_matching(struct gateway *g, const struct lease_
 			keeper_promise(g->keeper);
 		}
 	}
-	rules_scrub(g->rules);
 	return result;
 }
 
-/* Deletes, and answers when the disk has forgotten it, too. With too many waiting it is the retransmission that is answered. */
+/* Deletes, and answers when the disk has forgotten it, too, and no flow lives on. With too many waiting it is the retransmission that is answered. */
 static int delete(struct gateway *g, const struct lease_key *key, const struct natpmp_request *request,
 	const struct gateway_asker *asker, struct gateway_answer *answer)
 {
 	const enum natpmp_result result = delete_matching(g, key);
-	const uint64_t promise = keeper_last(g->keeper);
+	const uint64_t promise = keeper_last(g->keeper), walk = rules_scrub(g->rules);
 	size_t i = 0;
 
 	*answer = (struct gateway_answer){ .result = result }; /* port and lifetime 0 */
-	if (keeper_kept(g->keeper, promise))
+	if (keeper_kept(g->keeper, promise) && rules_scrubbed(g->rules, walk))
 		return 1;
 	while (i < g->deletion_count && !same_key(&g->deletions[i].key, key))
 		i++;
 	if (i == DELETIONS_MAX)
 		return 0;
 	g->deletion_count += i == g->deletion_count;
-	g->deletions[i] = (struct deletion){ *key, promise, result, *asker, *request };
+	g->deletions[i] = (struct deletion){ *key, promise, walk, result, *asker, *request };
 	return 0;
 }
 
-/* The disk has what was promised, or fails: those who waited for it hear. */
-static void saved(void *owner)
+/* The disk has what was promised, or fails, or conntrack was walked: those who waited for it hear. */
+static void tell_waiting(void *owner)
 {
 	struct gateway *g = owner;
 	struct lease *next;
@@ -77,7 +76,7 @@ static void saved(void *owner)
 	for (size_t i = g->deletion_count; i-- > 0;) {
 		const struct deletion d = g->deletions[i];
 
-		if (!keeper_kept(g->keeper, d.promise))
+		if (!keeper_kept(g->keeper, d.promise) || !rules_scrubbed(g->rules, d.walk))
 			continue;
 		g->deletions[i] = g->deletions[--g->deletion_count];
 		g->callbacks->answer(g->owner, &d.asker, &d.request, &(struct gateway_answer){ .result = d.result });
@@ -269,9 +268,9 @@ static int open_pool(struct gateway *g)
 static int open_parts(struct gateway *g, const struct state_limits *limits)
 {
 	const struct rules_config rules = { .loop = g->loop, .backend = g->config->firewall, .firewall = g->firewall,
-		.wan = g->wan.name, .wan_ip = g->wan.ip };
+		.wan = g->wan.name, .wan_ip = g->wan.ip, .walked = tell_waiting, .owner = g };
 	const struct keeper_config keeper = { .loop = g->loop, .path = g->config->state, .lazy_ms = g->config->state_lazy_s * 1000,
-		.snapshot = restore_snapshot, .saved = saved, .owner = g };
+		.snapshot = restore_snapshot, .saved = tell_waiting, .owner = g };
 	int err = leases_new(&g->leases, g->config->max_mappings, g->config->max_mappings_per_client);
 
 	if (err == 0)
@@ -314,8 +313,7 @@ int gateway_open(struct gateway **out, uv_loop_t *loop, const struct config *con
 	uv_timer_init(loop, &g->sweep);
 	uv_timer_init(loop, &g->reaching);
 	uv_timer_init(loop, &g->restore);
-	uv_timer_init(loop, &g->settling);
-	g->sweep.data = g->reaching.data = g->restore.data = g->settling.data = g;
+	g->sweep.data = g->reaching.data = g->restore.data = g;
 	err = open_parts(g, &limits);
 	if (err < 0) {
 		gateway_close(g);
@@ -425,9 +423,8 @@ void gateway_close(struct gateway *g)
 	line_close(g->lines[1]);
 	servers_close(g->servers);
 	servers_close(g->hosts);
-	g->closing = 4;
+	g->closing = 3;
 	uv_close((uv_handle_t *)&g->sweep, timer_closed);
 	uv_close((uv_handle_t *)&g->reaching, timer_closed);
 	uv_close((uv_handle_t *)&g->restore, timer_closed);
-	uv_close((uv_handle_t *)&g->settling, timer_closed);
 }

@@ -13,7 +13,6 @@
 #define WISH_MIN	 1024 /* lower ports are the router's own affair */
 #define PATIENCE_MS	 2000 /* a restored mapping's outer port is told unproven when nobody proves it for so long */
 
-static void settle_all(uv_timer_t *timer);
 
 const struct hole *mapping_hole(const struct mapping *m)
 {
@@ -130,11 +129,9 @@ void mapping_settle(struct mapping *m)
 
 	if (!settled(m) || !rules_add(g->rules, &m->rule) || !keeper_kept(g->keeper, m->promise))
 		return;
-	if (!rules_scrub_paced(g->rules)) {
-		if (!uv_is_active((uv_handle_t *)&g->settling))
-			uv_timer_start(&g->settling, settle_all, RULES_PACE_MS, 0);
-		return;
-	}
+	rules_scrub(g->rules);
+	if (!rules_scrubbed(g->rules, m->rule.walk))
+		return; /* it is asked again when that is so */
 	answer = mapping_answer(m, &m->request);
 	m->told |= m->waiting;
 	mapping_answer_waiting(m, &answer);
@@ -166,17 +163,6 @@ void mapping_reach(struct mapping *m)
 	rules_reach(g->rules, &m->rule, ip != 0 && endpoint_ip32(outer) == ip ? outer : &none);
 	if (!uv_is_active((uv_handle_t *)&g->reaching))
 		uv_timer_start(&g->reaching, reach_due, REACH_MS, 0);
-}
-
-/* Those who came so close to others that one scrub serves all. */
-static void settle_all(uv_timer_t *timer)
-{
-	struct gateway *g = timer->data;
-
-	rules_scrub(g->rules);
-	for (struct lease *l = leases_next(g->leases, NULL); l; l = leases_next(g->leases, l))
-		if (((struct mapping *)l->owner)->waiting)
-			mapping_settle(l->owner);
 }
 
 static void hole_event(void *owner, enum hole_action event, bool disagree)

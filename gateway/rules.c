@@ -9,28 +9,23 @@
 #include <string.h>
 
 #include "sys/clock.h"
-#include "sys/conntrack.h"
 #include "sys/log.h"
 
 #define CONFIRM_MS	 1000
 #define COMPLAINT_MS	 10000
 #define COMPLAINTS_BURST 10
 #define NEWS_BURST	 30
-#define SCRUB_MAX	 64 /* ports at once */
 #define REACH_MAX	 64 /* outer endpoints at once */
 #define RETRY_MS	 1000
 
 struct rules {
 	struct rules_config config;
 	char wan[IF_NAMESIZE];
-	struct conntrack *conntrack;
-	struct conntrack_port unscrubbed[SCRUB_MAX];
-	size_t unscrubbed_count;
+	struct scrub *scrub;
 	struct rule *unreached[REACH_MAX];
 	size_t unreached_count;
 	struct rule *all;
 	uint32_t generation;
-	uint64_t paced_ms;   /* when rules_scrub_paced may scrub again */
 	uint64_t confirm_ms; /* when the firewall is to be asked again */
 	uv_timer_t loading;  /* runs while rules are to be put up … */
 	bool tableless;	     /* … or even their table is missing */
@@ -98,38 +93,19 @@ static void delist(struct rule *rule)
 	rule->at = NULL;
 }
 
-void rules_scrub(struct rules *r)
+uint64_t rules_scrub(struct rules *r)
 {
-	const size_t ports = r->unscrubbed_count;
-	char more[LOG_MORE_MAX];
-	uint64_t skipped;
-	int n;
-
-	if (ports == 0)
-		return;
-	n = conntrack_scrub(r->conntrack, r->unscrubbed, ports);
-	if (n < 0 && log_allowed_burst(&r->complaint, COMPLAINT_MS, COMPLAINTS_BURST, clock_ms(), &skipped))
-		log_warn("cannot scrub conntrack ports=%zu error=\"%s\"%s", ports, strerror(-n), log_more(more, skipped));
-	else if (n > 0)
-		log_debug("scrubbed conntrack ports=%zu flows=%d", ports, n);
-	r->unscrubbed_count = 0;
-	r->paced_ms = clock_ms() + RULES_PACE_MS;
+	return scrub_run(r->scrub);
 }
 
-bool rules_scrub_paced(struct rules *r)
+bool rules_scrubbed(const struct rules *r, uint64_t walk)
 {
-	if (r->unscrubbed_count > 0 && clock_ms() >= r->paced_ms)
-		rules_scrub(r);
-	return r->unscrubbed_count == 0;
+	return scrub_is_done(r->scrub, walk);
 }
 
-static void scrub_port(struct rules *r, const struct conntrack_port *port)
+static uint64_t scrub_port(struct rules *r, const struct conntrack_port *port)
 {
-	if (port->ip == 0)
-		return;
-	if (r->unscrubbed_count == SCRUB_MAX)
-		rules_scrub(r);
-	r->unscrubbed[r->unscrubbed_count++] = *port;
+	return port->ip ? scrub_add(r->scrub, port) : 0;
 }
 
 /* The port of a rule that stands leads to its client; that of one that is gone, to nobody. */
@@ -151,35 +127,24 @@ static void scrub_outer(struct rules *r, const struct firewall_mapping *m, const
 	scrub_port(r, &port);
 }
 
-static void scrub_later(struct rules *r, const struct firewall_mapping *m, bool leads)
+/* The number of the walk that does it. */
+static uint64_t scrub_later(struct rules *r, const struct firewall_mapping *m, bool leads)
 {
 	const struct conntrack_port port = port_of(r, m, leads);
 
-	scrub_port(r, &port);
 	scrub_outer(r, m, &m->outer, leads);
+	return scrub_port(r, &port);
 }
 
-/* All rules' flows in one walk: but those that go where they should, or all of them. */
+/* All rules' flows: but those that go where they should, or all of them. */
 static void scrub_all(struct rules *r, bool lead)
 {
-	size_t count = 0, i = 0;
-	struct conntrack_port *ports;
-	int n = -ENOMEM;
+	for (const struct rule *rule = r->all; rule; rule = rule->next) {
+		const struct conntrack_port port = port_of(r, &rule->mapping, lead);
 
-	for (const struct rule *rule = r->all; rule; rule = rule->next)
-		count++;
-	if (count == 0 || r->config.wan_ip == 0)
-		return;
-	ports = malloc(count * sizeof(*ports));
-	for (const struct rule *rule = r->all; rule && ports; rule = rule->next)
-		ports[i++] = port_of(r, &rule->mapping, lead);
-	if (ports)
-		n = conntrack_scrub(r->conntrack, ports, count);
-	free(ports);
-	if (n < 0)
-		log_warn("cannot scrub conntrack ports=%zu error=\"%s\"", count, strerror(-n));
-	else if (n > 0)
-		log_debug("scrubbed conntrack ports=%zu flows=%d", count, n);
+		scrub_port(r, &port);
+	}
+	scrub_run(r->scrub);
 }
 
 /* --- putting up many: something each turn. Of a timer of 0 ms libuv would make one turn. --- */
@@ -318,7 +283,7 @@ bool rules_add(struct rules *r, struct rule *rule)
 		return false;
 	}
 	note_up(r, rule);
-	scrub_later(r, &rule->mapping, true);
+	rule->walk = scrub_later(r, &rule->mapping, true);
 	return true;
 }
 
@@ -401,7 +366,6 @@ void rules_forget(struct rules *r, struct rule *rule)
 void rules_move(struct rules *r, const char *wan, uint32_t wan_ip)
 {
 	if (wan_ip != r->config.wan_ip) {
-		rules_scrub(r);
 		scrub_all(r, false); /* of the address that is gone */
 		r->config.wan_ip = wan_ip;
 	}
@@ -420,7 +384,7 @@ int rules_open(struct rules **out, const struct rules_config *config)
 		return -ENOMEM;
 	r->config = *config;
 	snprintf(r->wan, sizeof(r->wan), "%s", config->wan);
-	err = conntrack_open(&r->conntrack);
+	err = scrub_open(&r->scrub, config->loop, config->walked, config->owner);
 	if (err < 0) {
 		free(r);
 		return err;
@@ -441,7 +405,6 @@ void rules_close(struct rules *r)
 {
 	if (!r)
 		return;
-	rules_scrub(r);
-	conntrack_close(r->conntrack);
+	scrub_close(r->scrub);
 	uv_close((uv_handle_t *)&r->loading, free_rules);
 }

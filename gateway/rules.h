@@ -13,6 +13,7 @@
 #include <uv.h>
 
 #include "gateway/firewall.h"
+#include "gateway/scrub.h"
 
 struct rules;
 
@@ -25,6 +26,7 @@ struct rule {
 	struct endpoint outer;		 /* private: what it is to be told */
 	bool stands;			 /* private: the firewall took it */
 	uint32_t generation;		 /* private: when; another than that of the rules means it may be lost */
+	uint64_t walk;			 /* rules_scrubbed of this: its older flows have ended */
 	struct rule *next, **at;	 /* private: all rules */
 };
 
@@ -34,6 +36,8 @@ struct rules_config {
 	struct firewall *firewall; /* borrowed */
 	const char *wan;	   /* interface name */
 	uint32_t wan_ip;	   /* host order, 0: none now */
+	scrub_walked_fn *walked;   /* rules_scrubbed may say another thing now */
+	void *owner;
 };
 
 int rules_open(struct rules **out, const struct rules_config *config);
@@ -58,10 +62,9 @@ void rules_reach_now(struct rules *r);
 void rules_remove(struct rules *r, struct rule *rule);
 /* Likewise where the firewall as a whole is gone already. */
 void rules_forget(struct rules *r, struct rule *rule);
-void rules_scrub(struct rules *r);
-#define RULES_PACE_MS 50
-/* Scrubs, unless that was done less than RULES_PACE_MS ago. True when no older flow lives. */
-bool rules_scrub_paced(struct rules *r);
+/* Older flows of changed rules, those that were removed as well, end soon: with the walk of this number. */
+uint64_t rules_scrub(struct rules *r);
+bool rules_scrubbed(const struct rules *r, uint64_t walk);
 /* The line is another interface, or has another address. */
 void rules_move(struct rules *r, const char *wan, uint32_t wan_ip);
 /* Somebody else changed the firewall: looks, and mends. */
