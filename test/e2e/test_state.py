@@ -360,7 +360,7 @@ class Disks(unittest.TestCase):
         self.assertEqual(self.pmp.map(UDP, 7300).result, 0)
 
     def on_disk(self, command):
-        return self.home.run("router", ["nsenter", "-m", "-t", self.gateway.pid, "sh", "-c", command], check=False).stdout
+        return self.home.run("router", ["nsenter", "-m", "-r", "-t", self.gateway.pid, "sh", "-c", command], check=False).stdout
 
     def fails_and_works_again(self, fail, work):
         self.on_disk(fail)
