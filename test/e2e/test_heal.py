@@ -8,29 +8,8 @@ import time
 import unittest
 
 from lab.home import *
+from lab.topology import ROUTER_RULES
 from pmp import Pmp, TCP, UDP, announcement, listen_to_announcements
-
-FILTER = """
-table inet filter {
-    chain input {
-        type filter hook input priority filter; policy drop;
-        ct state established,related accept
-        iifname { "lan", "lo" } accept
-        meta l4proto { icmp, icmpv6 } accept
-    }
-    chain forward {
-        type filter hook forward priority filter; policy drop;
-        ct state established,related accept
-        iifname "lan" oifname "wan" accept
-    }
-}
-table ip nat {
-    chain postrouting {
-        type nat hook postrouting priority srcnat;
-        oifname "wan" masquerade
-    }
-}
-"""
 
 
 class Healing(unittest.TestCase):
@@ -103,7 +82,7 @@ class Firewall(Healing):
 
     def test_ruleset_loaded_anew(self):
         """The whole ruleset is flushed and loaded from a file, as a firewall's restart does: ours stands again, accept rule included"""
-        self.heals("flush ruleset\n" + FILTER, "built anew")
+        self.heals("flush ruleset\n" + ROUTER_RULES, "built anew")
 
     def test_accept_rule_gone(self):
         """The foreign firewall rebuilds its chain: our accept rule is put back, our table is left alone"""
@@ -121,7 +100,7 @@ class Firewall(Healing):
             self.home.nft("router", "add table ip other; delete table ip other")
             time.sleep(0.1)
         self.assertEqual(sum("cannot be put back" in line for line in self.gateway.lines[mark:]), 1, "said once")
-        self.heals(FILTER.split("table ip nat")[0], "put back")
+        self.heals(ROUTER_RULES.split("table ip nat")[0], "put back")
 
     def test_maps_flushed(self):
         """Our maps and our set are emptied: they fill again"""
