@@ -4,7 +4,6 @@
 #include <stddef.h>
 #include <string.h>
 
-
 #define SLEPT_MS	 2000 /* asleep for longer than this, the machine missed something */
 #define RECHECK_MS	 5000 /* a lossy line is suspect all the time: its holes are not all asked at each turn */
 

@@ -19,11 +19,11 @@
 #include "sys/clock.h"
 #include "sys/log.h"
 
-#define DELETIONS_MAX	 64   /* answers to deletions that wait for the disk */
+#define DELETIONS_MAX	 64   /* answers to deletions that wait for disk and conntrack */
 #define REFUSAL_LOG_MS	 10000
 #define REFUSAL_LOG_BURST 10
 
-/* An answer that waits until what it says is on disk. */
+/* An answer that waits until what it says is on disk, and no flow lives on. */
 struct deletion {
 	struct lease_key key;
 	uint64_t promise, walk; /* the disk's, and conntrack's */

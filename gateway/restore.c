@@ -11,8 +11,6 @@
 #define PUNCH_EACH_MS	 10   /* between two holes punched at start */
 #define RESTORE_AGAIN_MS 5000 /* until another look at the holes that could not be */
 
-static struct mapping *take(struct gateway *g, struct lease **walk);
-
 /* A mapping as the file is to have it: good until the next file at least, whatever clients renew before. */
 static void write_down(const struct mapping *m, uint64_t until_ms, struct state_mapping *out)
 {
