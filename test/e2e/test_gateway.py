@@ -24,20 +24,9 @@ class Serving(unittest.TestCase):
 
     @classmethod
     def setUpClass(cls):
-        cls.home = Home()
-        cls.home.up()
-        try:
-            cls.before = cls.home.ruleset()
-            cls.gateway = cls.home.gateway()
-            cls.gateway.wait_line("NAT UDP mapping")
-            cls.gateway.wait_line("NAT TCP mapping")
-        except BaseException:
-            cls.home.down()
-            raise
-
-    @classmethod
-    def tearDownClass(cls):
-        cls.home.down()
+        cls.home = cls.enterClassContext(Home())
+        cls.before = cls.home.ruleset()
+        cls.gateway = cls.home.gateway(ready=CHECKED)
 
     def natpmpc(self, protocol, port, lifetime=3600, role="lan1"):
         out = self.home.run(role, ["natpmpc", "-g", ROUTER, "-a", "0", port, protocol, lifetime])
@@ -720,12 +709,7 @@ class Faults(unittest.TestCase):
 
     @classmethod
     def setUpClass(cls):
-        cls.home = Home()
-        cls.home.up()
-
-    @classmethod
-    def tearDownClass(cls):
-        cls.home.down()
+        cls.home = cls.enterClassContext(Home())
 
     def start(self, *options, wrap=()):
         argv = [*wrap, self.home.program("gateway"), "--state", "none", "--stun", STUN, *options]

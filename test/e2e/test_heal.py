@@ -33,26 +33,15 @@ class Firewall(Healing):
 
     @classmethod
     def setUpClass(cls):
-        cls.home = Home()
-        cls.home.up()
-        try:
-            cls.gateway = cls.home.gateway()
-            for protocol in ["UDP", "TCP"]:
-                cls.gateway.wait_line(f"NAT {protocol} mapping")
-            cls.echo = Echo(cls.home, "lan1", 7001)
-            pmp = Pmp(cls.home)
-            cls.outers = {op: pmp.map(op, 7001).outer for op in [UDP, TCP]}
-            for port in cls.PORTS:
-                assert pmp.map(UDP, port).result == 0
-            cls.whole = {m: cls.home.elements(m) for m in ["inbound", "outbound"]}
-            cls.servers = cls.home.members("servers")
-        except BaseException:
-            cls.home.down()
-            raise
-
-    @classmethod
-    def tearDownClass(cls):
-        cls.home.down()
+        cls.home = cls.enterClassContext(Home())
+        cls.gateway = cls.home.gateway(ready=CHECKED)
+        cls.echo = Echo(cls.home, "lan1", 7001)
+        pmp = Pmp(cls.home)
+        cls.outers = {op: pmp.map(op, 7001).outer for op in [UDP, TCP]}
+        for port in cls.PORTS:
+            assert pmp.map(UDP, port).result == 0
+        cls.whole = {m: cls.home.elements(m) for m in ["inbound", "outbound"]}
+        cls.servers = cls.home.members("servers")
 
     def handle(self):
         """Our table's own: another after it was built anew."""
@@ -156,9 +145,7 @@ class Line(Healing):
 
     def mapped(self, home, *options, port=7001, **more):
         """A gateway with a UDP and a TCP mapping of lan1's echo: (gateway, pmp, outers)."""
-        gateway = home.gateway("--watch", "1", *options, **more)
-        for protocol in ["UDP", "TCP"]:
-            gateway.wait_line(f"NAT {protocol} mapping")
+        gateway = home.gateway("--watch", "1", *options, ready=CHECKED, **more)
         Echo(home, "lan1", port)
         pmp = Pmp(home)
         outers = {op: pmp.map(op, port).outer for op in [UDP, TCP]}
@@ -350,9 +337,7 @@ class Renumbering(Healing):
         """The carrier renumbers 100 live mappings: all are learned anew, the firewall is right, it is announced"""
         new = "203.0.113.7"
         with Home() as home:
-            gateway = home.gateway("--watch", "2", "--max-mappings-per-client", "200", stun=(STUN, STUN_OTHER))
-            for protocol in ["UDP", "TCP"]:
-                gateway.wait_line(f"NAT {protocol} mapping")
+            gateway = home.gateway("--watch", "2", "--max-mappings-per-client", "200", stun=(STUN, STUN_OTHER), ready=CHECKED)
             pmp = Pmp(home)
             asked = [(op, port) for port in range(7001, 7001 + self.COUNT // 2) for op in [UDP, TCP]]
             self.assertEqual({pmp.map(*q).result for q in asked}, {0})

@@ -15,21 +15,12 @@ class Access(unittest.TestCase):
 
     @classmethod
     def setUpClass(cls):
-        cls.home = Home()
-        cls.home.up()
-        try:
-            cls.gateway = cls.home.gateway(
-                "--access", "deny 20000-20999 192.168.1.10/32 0-65535", "--access", f"allow 20000-21999 {LAN1} 1024-65535",
-                "--access", f"deny 0-65535 {LAN1} 0-65535", "--access", "allow 0-65535 192.168.1.0/24 80",
-                "--access", "deny 0-65535 192.168.1.0/24 0-65535", "--max-mappings-per-client", "6")
-            cls.gateway.wait_line("NAT UDP mapping")
-        except BaseException:
-            cls.home.down()
-            raise
-
-    @classmethod
-    def tearDownClass(cls):
-        cls.home.down()
+        cls.home = cls.enterClassContext(Home())
+        cls.gateway = cls.home.gateway(
+            "--access", "deny 20000-20999 192.168.1.10/32 0-65535", "--access", f"allow 20000-21999 {LAN1} 1024-65535",
+            "--access", f"deny 0-65535 {LAN1} 0-65535", "--access", "allow 0-65535 192.168.1.0/24 80",
+            "--access", "deny 0-65535 192.168.1.0/24 0-65535", "--max-mappings-per-client", "6", "--pool", "0")
+        cls.gateway.wait_line("NAT UDP mapping")
 
     def test_allowed(self):
         """A request that a rule allows is served, by a relay port that the rule allows"""
@@ -100,21 +91,10 @@ class Hairpin(unittest.TestCase):
 
     @classmethod
     def setUpClass(cls):
-        cls.home = Home(nat={**FULL_CONE, "hairpin": "off"})
-        cls.home.up()
-        try:
-            cls.before = cls.home.ruleset()
-            cls.gateway = cls.home.gateway("--pool", "0")  # some of these flush the carrier, and ask for the port that was preferred
-            cls.gateway.wait_line("NAT UDP mapping")
-            cls.gateway.wait_line("NAT TCP mapping")
-            cls.gateway.wait_line("line TCP: public address")
-        except BaseException:
-            cls.home.down()
-            raise
-
-    @classmethod
-    def tearDownClass(cls):
-        cls.home.down()
+        cls.home = cls.enterClassContext(Home(nat={**FULL_CONE, "hairpin": "off"}))
+        cls.before = cls.home.ruleset()
+        # Some of these flush the carrier, and ask for the port that was preferred: no spare holes.
+        cls.gateway = cls.home.gateway("--pool", "0", ready=[*CHECKED, "line TCP: public address"])
 
     def mapped(self, opcode, port, role="lan1"):
         """The outer endpoint of a new mapping, when the LAN may use it too."""
@@ -233,12 +213,7 @@ class ForeignChains(unittest.TestCase):
 
     @classmethod
     def setUpClass(cls):
-        cls.home = Home()
-        cls.home.up()
-
-    @classmethod
-    def tearDownClass(cls):
-        cls.home.down()
+        cls.home = cls.enterClassContext(Home())
 
     def named(self, *options, rules=""):
         """The chains named at start, forward and input."""
@@ -303,20 +278,10 @@ class Public(unittest.TestCase):
 
     @classmethod
     def setUpClass(cls):
-        cls.home = Home(nat=False)
-        cls.home.up()
-        try:
-            public_wan(cls.home)
-            cls.gateway = cls.home.gateway("--keepalive", "5", "--access", "deny 7777 0.0.0.0/0 0-65535")
-            for protocol in ["UDP", "TCP"]:
-                cls.gateway.wait_line(f"line {protocol}: public address={OWN}")
-        except BaseException:
-            cls.home.down()
-            raise
-
-    @classmethod
-    def tearDownClass(cls):
-        cls.home.down()
+        cls.home = cls.enterClassContext(Home(nat=False))
+        public_wan(cls.home)
+        cls.gateway = cls.home.gateway("--keepalive", "5", "--access", "deny 7777 0.0.0.0/0 0-65535",
+                                       ready=[f"line {protocol}: public address={OWN}" for protocol in ["UDP", "TCP"]])
 
     def test_said(self):
         """The log and the table of mappings say that there is no NAT, and that strangers are let in"""
