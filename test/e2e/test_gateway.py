@@ -402,16 +402,22 @@ class Life(unittest.TestCase):
             gateway = home.gateway()
             gateway.wait_line("NAT UDP mapping")
             many, asking = Pmp(home, "lan1"), Pmp(home, "lan2")
-            for lifetime in [3600, 0]:
-                waits = []
+            slowest = {3600: [], 0: []}
+            for lifetime in [3600, 0] * 4:
                 for port in range(7501, 7565):
                     many.send(struct.pack("!BBHHHI", 0, UDP, 0, port, 0, lifetime))
-                for _ in range(10):
+                answers, waits = 0, []
+                while answers < 64:
+                    self.assertLess(len(waits), 10000, f"only {answers} answers")
                     began = time.monotonic()
                     self.assertEqual(asking.address().address, PUBLIC)
                     waits.append(time.monotonic() - began)
-                self.assertLess(sorted(waits)[5], 0.1, "64 changes of the firewall take several times that; one answer may meet a busy machine")
-                self.assertEqual({many.receive().result for _ in range(64)}, {0})
+                    while answers < 64 and (answer := many.receive(0.001)):
+                        self.assertEqual(answer.result, 0)
+                        answers += 1
+                slowest[lifetime].append(max(waits))
+            for waits in slowest.values():  # a stall is in every round, what else the machine does is not; the bar is 20 ms
+                self.assertLess(min(waits), 0.04, "64 changes of the firewall, one after the other, take several times that")
 
     def test_retransmissions_coalesce(self):
         """A client that asks again while its hole waits gets one answer, not one each"""
