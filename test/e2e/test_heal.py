@@ -1,12 +1,11 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """stunway-gateway where everything changes under it: the line, the LAN, the firewall (lab/topology.py)."""
-import os
 import re
 import signal
-import struct
 import time
 import unittest
 
+from clocks import Clocks
 from lab.home import *
 from lab.topology import ROUTER_RULES
 from pmp import Pmp, TCP, UDP, announcement, listen_to_announcements
@@ -296,12 +295,8 @@ class Sleep(Healing):
     def test_suspended(self):
         """A machine that slept asks every hole at once, and leases ran on meanwhile"""
         with Home() as home:
-            sleeper = os.path.join(home.build, "test", "e2e", "libsleeper.so")
-            if not os.path.exists(sleeper):
-                self.skipTest("a sanitizer's build")
-            path = f"{home.directory}/slept"
-            self.sleep(path, 0)
-            gateway = home.gateway("--watch", "300", "--keepalive", "300", env={**os.environ, "LD_PRELOAD": sleeper, "SLEEPER": path})
+            clocks = Clocks(home)
+            gateway = home.gateway("--watch", "300", "--keepalive", "300", env=clocks.env)
             gateway.wait_line("NAT TCP mapping")
             Echo(home, "lan1", 7001)
             pmp = Pmp(home)
@@ -309,7 +304,7 @@ class Sleep(Healing):
             pmp.map(UDP, 7002, lifetime=120)
             home.nat("flush")  # the carrier did not wait for us
             mark = len(gateway.lines)
-            self.sleep(path, 3600)
+            clocks.set(slept=3600)
             gateway.wait_line("the machine slept for 3600 s", after=mark)
             gateway.wait_line(f"mapping expired: protocol=UDP client={LAN1}:7002", after=mark)
             for protocol in ["UDP", "TCP"]:
@@ -317,10 +312,6 @@ class Sleep(Healing):
             new = {op: pmp.map(op, 7001).outer for op in old}
             self.assertTrue(all(new[op] != old[op] for op in old))
             self.reached(home, new, 7001, 5, "after the sleep")
-
-    def sleep(self, path, seconds):
-        with open(path, "r+b" if os.path.exists(path) else "wb") as f:
-            f.write(struct.pack("=Q", seconds * 1000))
 
 
 class Renumbering(Healing):
