@@ -88,6 +88,7 @@ struct mapping {
 	bool astray;	       /* its port could not follow the line */
 	enum origin origin;
 	bool fixed;	     /* its relay port is none of ours to choose */
+	bool on_wan;	     /* its client is the line's own address, whatever that is; 0 before it has one */
 	char *description;   /* NULL: none */
 	uint32_t lifetime_s; /* what was asked */
 	struct endpoint outer; /* the last known; after a start not yet proven */

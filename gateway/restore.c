@@ -39,15 +39,15 @@ int restore_snapshot(void *owner, struct state *out, uint64_t until_ms)
 }
 
 /* A mapping that nobody asks for just now: from the file, or the configuration's. */
-static int plant(struct gateway *g, const struct state_mapping *s)
+static int plant(struct gateway *g, const struct state_mapping *s, bool on_wan)
 {
 	struct mapping *m = calloc(1, sizeof(*m));
 	int err;
 
 	if (!m)
 		return -ENOMEM;
-	*m = (struct mapping){ .gateway = g, .origin = s->origin, .fixed = s->fixed, .since_ms = clock_ms(), .lifetime_s = s->lifetime_s, .outer = s->outer,
-		.told = s->outer.port != 0, .description = s->description[0] ? strdup(s->description) : NULL,
+	*m = (struct mapping){ .gateway = g, .origin = s->origin, .fixed = s->fixed, .on_wan = on_wan, .since_ms = clock_ms(),
+		.lifetime_s = s->lifetime_s, .outer = s->outer, .told = s->outer.port != 0, .description = s->description[0] ? strdup(s->description) : NULL,
 		.rule.mapping = { .protocol = s->key.protocol, .relay_port = s->relay_port, .client_ip = s->key.client_ip,
 			.internal_port = s->key.internal_port } };
 	err = leases_add(g->leases, &s->key, s->relay_port, s->expires_ms, &m->lease);
@@ -72,11 +72,22 @@ static uint16_t free_relay(const struct gateway *g, const struct lease_key *key)
 	return 0;
 }
 
-static const struct state_mapping *find_stored(const struct state *s, const struct lease_key *key)
+/* A description is a section's name, cut. */
+static bool is_named(const char *description, const struct permanent *p)
 {
-	for (size_t i = 0; i < s->count; i++)
-		if (same_key(&s->mappings[i].key, key))
-			return &s->mappings[i];
+	return strncmp(description, p->name, STATE_DESCRIPTION - 1) == 0;
+}
+
+/* The line's own address may have been another. */
+static const struct state_mapping *find_stored(const struct state *s, const struct permanent *p, const struct lease_key *key)
+{
+	for (size_t i = 0; i < s->count; i++) {
+		const struct state_mapping *m = &s->mappings[i];
+		const struct lease_key there = { m->key.protocol, key->client_ip, m->key.internal_port };
+
+		if (same_key(&m->key, key) || (p->on_wan && m->origin == ORIGIN_CONFIG && is_named(m->description, p) && same_key(&there, key)))
+			return m;
+	}
 	return NULL;
 }
 
@@ -86,7 +97,7 @@ static void plant_permanent(struct gateway *g, const struct permanent *p, const 
 	struct state_mapping m = { .key = { (enum lease_protocol)p->protocol, p->on_wan ? g->wan.ip : p->internal_ip, (uint16_t)p->internal_port },
 		.origin = ORIGIN_CONFIG, .expires_ms = LEASES_FOREVER, .relay_port = (uint16_t)p->relay_port,
 		.fixed = p->relay_port != 0 };
-	const struct state_mapping *was = find_stored(stored, &m.key);
+	const struct state_mapping *was = find_stored(stored, p, &m.key);
 	int err = -EEXIST;
 
 	snprintf(m.description, sizeof(m.description), "%s", p->name);
@@ -95,11 +106,11 @@ static void plant_permanent(struct gateway *g, const struct permanent *p, const 
 		m.relay_port = was->relay_port;
 	}
 	if (m.relay_port)
-		err = plant(g, &m);
+		err = plant(g, &m, p->on_wan);
 	if (err == -EEXIST && !p->relay_port) {
 		m.relay_port = free_relay(g, &m.key);
 		m.outer = (struct endpoint){ 0 };
-		err = m.relay_port ? plant(g, &m) : -EADDRINUSE;
+		err = m.relay_port ? plant(g, &m, p->on_wan) : -EADDRINUSE;
 	}
 	if (err < 0)
 		log_error("no permanent mapping %s reason=\"%s\"", p->name, err == -EEXIST ? "its host and port are another's" : gateway_why_not(err));
@@ -149,13 +160,13 @@ static size_t plant_stored(struct gateway *g, const struct state *s, bool same_b
 			continue;
 		}
 		m.expires_ms = same_boot && m.expires_ms < full_ms ? m.expires_ms : full_ms;
-		err = plant(g, &m);
+		err = plant(g, &m, false);
 		if (err == -EEXIST && !leases_find(g->leases, &m.key)) { /* its relay port is a permanent mapping's now */
 			m.relay_port = free_relay(g, &m.key);
 			m.outer = (struct endpoint){ 0 };
 			m.fixed = false;
 			if (m.relay_port)
-				plant(g, &m);
+				plant(g, &m, false);
 		}
 		lost += err < 0;
 	}
@@ -187,7 +198,8 @@ void restore_all(struct gateway *g, const struct state_limits *limits)
 	state_clear(&s);
 	/* Where the carrier still has the old holes, strangers get in again. */
 	for (struct lease *l = leases_next(g->leases, NULL); l; l = leases_next(g->leases, l))
-		rules_want(g->rules, &((struct mapping *)l->owner)->rule);
+		if (l->key.client_ip) /* the line's own is taken along when it comes */
+			rules_want(g->rules, &((struct mapping *)l->owner)->rule);
 	g->unpunched = leases_next(g->leases, NULL);
 }
 
