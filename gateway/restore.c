@@ -67,7 +67,7 @@ static uint16_t free_relay(const struct gateway *g, const struct lease_key *key)
 	uint16_t port = leases_preferred_relay(key, low, high);
 
 	for (uint32_t i = 0; i <= (uint32_t)(high - low); i++, port = port == high ? low : (uint16_t)(port + 1))
-		if (!leases_find_relay(g->leases, key->protocol, port))
+		if (!leases_find_relay(g->leases, key->protocol, port) && !pool_has(g->pool, key->protocol, port))
 			return port;
 	return 0;
 }
@@ -89,6 +89,24 @@ static const struct state_mapping *find_stored(const struct state *s, const stru
 			return m;
 	}
 	return NULL;
+}
+
+/* Somebody else has its relay port now. Whoever was told of the old outer port has to hear. */
+static int relocate(struct mapping *m)
+{
+	struct gateway *g = m->gateway;
+	int err = mapping_punch_relay(g, m, &m->lease->key, 0, &m->punch);
+
+	if (err < 0)
+		return err;
+	rules_remove(g->rules, &m->rule);
+	leases_move(g->leases, m->lease, punch_port(m->punch));
+	m->rule.mapping.relay_port = m->lease->relay_port;
+	m->outer = (struct endpoint){ 0 };
+	rules_add(g->rules, &m->rule);
+	gateway_begin_epoch(g);
+	m->promise = keeper_last(g->keeper);
+	return 0;
 }
 
 /* What the file says of a permanent mapping is which relay port it had, and where that led. */
@@ -116,6 +134,55 @@ static void plant_permanent(struct gateway *g, const struct permanent *p, const 
 		log_error("no permanent mapping %s reason=\"%s\"", p->name, err == -EEXIST ? "its host and port are another's" : gateway_why_not(err));
 }
 
+/* Whether a mapping is what a section asks for. */
+static bool is_as_asked(const struct mapping *m, const struct permanent *p)
+{
+	const struct lease *l = m->lease;
+
+	return m->origin == ORIGIN_CONFIG && is_named(m->description, p) && l->key.protocol == (enum lease_protocol)p->protocol &&
+		l->key.internal_port == p->internal_port && m->on_wan == p->on_wan && (p->on_wan || l->key.client_ip == p->internal_ip) &&
+		m->fixed == (p->relay_port != 0) && (!m->fixed || l->relay_port == p->relay_port);
+}
+
+static bool is_there(const struct gateway *g, const struct permanent *p)
+{
+	for (struct lease *l = leases_next(g->leases, NULL); l; l = leases_next(g->leases, l))
+		if (is_as_asked(l->owner, p))
+			return true;
+	return false;
+}
+
+static bool is_asked(const struct gateway *g, const struct mapping *m)
+{
+	for (size_t i = 0; i < g->config->permanent_count; i++)
+		if (is_as_asked(m, &g->config->permanents[i]))
+			return true;
+	return false;
+}
+
+/* A client's mapping of the same host and port becomes the permanent one; a relay port that is to be the permanent one's is left to it. */
+static void make_way(struct gateway *g, const struct permanent *p)
+{
+	const struct lease_key key = { (enum lease_protocol)p->protocol, p->on_wan ? g->wan.ip : p->internal_ip, (uint16_t)p->internal_port };
+	struct lease *l = leases_find(g->leases, &key);
+	struct mapping *m = l ? l->owner : NULL;
+
+	if (m && m->origin != ORIGIN_CONFIG)
+		mapping_end(m, "mapping ended, it is a permanent one now");
+	if (!p->relay_port)
+		return;
+	pool_yield(g->pool, key.protocol, (uint16_t)p->relay_port);
+	l = leases_find_relay(g->leases, key.protocol, (uint16_t)p->relay_port);
+	m = l ? l->owner : NULL;
+	if (!m || (m->origin == ORIGIN_CONFIG && m->fixed))
+		return;
+	punch_close(m->punch);
+	m->punch = NULL;
+	m->fixed = false;
+	if (relocate(m) < 0)
+		mapping_end(m, "mapping ended, its relay port is a permanent one's now");
+}
+
 static bool is_served(const struct gateway *g, const struct state_limits *limits, uint32_t ip)
 {
 	bool served = netif_owns(&g->wan, ip);
@@ -125,7 +192,7 @@ static bool is_served(const struct gateway *g, const struct state_limits *limits
 	return served;
 }
 
-/* Those that have no choice of relay port come first. */
+/* Those that are not there already; who has no choice of relay port comes first. */
 static void plant_permanents(struct gateway *g, const struct state *stored, const struct state_limits *limits)
 {
 	for (size_t i = 0; i < g->config->permanent_count; i++) {
@@ -136,10 +203,54 @@ static void plant_permanents(struct gateway *g, const struct state *stored, cons
 		if (!p->on_wan && !is_served(g, limits, p->internal_ip))
 			log_warn("permanent mapping %s: internal_ip=%s is on no LAN that is served", p->name, endpoint_ip_text(&host, text));
 	}
-	for (int fixed = 1; fixed >= 0; fixed--)
-		for (size_t i = 0; i < g->config->permanent_count; i++)
-			if ((g->config->permanents[i].relay_port != 0) == fixed)
-				plant_permanent(g, &g->config->permanents[i], stored);
+	for (int fixed = 1; fixed >= 0; fixed--) {
+		for (size_t i = 0; i < g->config->permanent_count; i++) {
+			const struct permanent *p = &g->config->permanents[i];
+
+			if ((p->relay_port != 0) != fixed || is_there(g, p))
+				continue;
+			make_way(g, p);
+			plant_permanent(g, p, stored);
+		}
+	}
+}
+
+/* Rules for those who have no hole yet, and holes in their turn. The line's own address is taken along when it comes. */
+static void begin_holes(struct gateway *g)
+{
+	for (struct lease *l = leases_next(g->leases, NULL); l; l = leases_next(g->leases, l)) {
+		struct mapping *m = l->owner;
+
+		if (m->punch)
+			continue;
+		if (l->key.client_ip)
+			rules_want(g->rules, &m->rule);
+		view_tell(m);
+	}
+	g->unpunched = leases_next(g->leases, NULL);
+	uv_timer_start(&g->restore, restore_some, 0, 0);
+}
+
+void restore_permanents(struct gateway *g, const struct netif *lans, size_t lan_count)
+{
+	const struct state_limits limits = { .lans = lans, .lan_count = lan_count };
+	struct state now = { 0 };
+	struct lease *next;
+
+	if (restore_snapshot(g, &now, 0) < 0)
+		log_warn("no memory to remember relay ports: changed permanent mappings may get others");
+	for (struct lease *l = leases_next(g->leases, NULL); l; l = next) {
+		struct mapping *m = l->owner;
+
+		next = leases_next(g->leases, l);
+		if (m->origin == ORIGIN_CONFIG && !is_asked(g, m))
+			mapping_end(m, "permanent mapping ended, the configuration has it no longer");
+	}
+	plant_permanents(g, &now, &limits);
+	state_clear(&now);
+	rules_scrub(g->rules);
+	keeper_note(g->keeper);
+	begin_holes(g);
 }
 
 /* What clients were granted. Returns how many could not be as they were. */
@@ -196,29 +307,7 @@ void restore_all(struct gateway *g, const struct state_limits *limits)
 		log_info("mappings restored=%zu permanent=%zu boot=%s", leases_count(g->leases), g->config->permanent_count,
 			same_boot ? "same" : "another");
 	state_clear(&s);
-	/* Where the carrier still has the old holes, strangers get in again. */
-	for (struct lease *l = leases_next(g->leases, NULL); l; l = leases_next(g->leases, l))
-		if (l->key.client_ip) /* the line's own is taken along when it comes */
-			rules_want(g->rules, &((struct mapping *)l->owner)->rule);
-	g->unpunched = leases_next(g->leases, NULL);
-}
-
-/* Somebody else has its relay port now. Whoever was told of the old outer port has to hear. */
-static int relocate(struct mapping *m)
-{
-	struct gateway *g = m->gateway;
-	int err = mapping_punch_relay(g, m, &m->lease->key, 0, &m->punch);
-
-	if (err < 0)
-		return err;
-	rules_remove(g->rules, &m->rule);
-	leases_move(g->leases, m->lease, punch_port(m->punch));
-	m->rule.mapping.relay_port = m->lease->relay_port;
-	m->outer = (struct endpoint){ 0 };
-	rules_add(g->rules, &m->rule);
-	gateway_begin_epoch(g);
-	m->promise = keeper_last(g->keeper);
-	return 0;
+	begin_holes(g); /* where the carrier still has the old ones, strangers get in again at once */
 }
 
 void restore_hole(struct mapping *m)
