@@ -32,9 +32,33 @@ static void move_spares(struct gateway *g)
 	}
 }
 
+/* What is handed to the line's own address goes where that goes. */
+static void take_along(struct gateway *g)
+{
+	struct lease *next;
+
+	for (struct lease *l = leases_next(g->leases, NULL); l; l = next) {
+		struct mapping *m = l->owner;
+
+		next = leases_next(g->leases, l);
+		if (!m->on_wan || l->key.client_ip == g->wan.ip)
+			continue;
+		rules_remove(g->rules, &m->rule);
+		if (leases_follow(g->leases, l, g->wan.ip) < 0) {
+			mapping_end(m, "permanent mapping ended, its host and port are another's now");
+			continue;
+		}
+		m->rule.mapping.client_ip = g->wan.ip;
+		rules_want(g->rules, &m->rule);
+		keeper_note(g->keeper);
+		view_tell(m);
+	}
+}
+
 /* Also where it was before: whatever it is, it is asked anew. The firewall first, then those who may announce a change. */
 static void line_here(struct gateway *g)
 {
+	take_along(g);
 	rules_move(g->rules, g->wan.name, g->wan.ip);
 	for (size_t i = 0; i < 2; i++) {
 		const int err = line_move(g->lines[i], g->wan.ip, g->wan.index);

@@ -302,7 +302,7 @@ void config_free(struct config *c)
 }
 
 /* What of the configuration belongs to an option: what is live is taken over at once, what is fixed waits for a restart. */
-enum field_kind { LIVE, FIXED, FIXED_TEXTS };
+enum field_kind { LIVE, LIVE_TEXT, FIXED, FIXED_TEXTS };
 #define FIELD(option, kind, field) { option, kind, AT(field), sizeof(((struct config *)0)->field) }
 
 static const struct field {
@@ -334,7 +334,7 @@ static const struct field {
 	FIELD("firewall", FIXED, firewall),
 	FIELD("state", FIXED_TEXTS, state),
 	FIELD("state-lazy", FIXED, state_lazy_s),
-	FIELD("hook", FIXED_TEXTS, hook), /* the helper runs the one it was started with and no other */
+	FIELD("hook", LIVE_TEXT, hook),
 	FIELD("hook-timeout", FIXED, hook_timeout_s),
 	FIELD("user", FIXED_TEXTS, user),
 	FIELD("log-level", LIVE, log_level),
@@ -350,7 +350,7 @@ static bool same_field(const struct field *f, const void *a, const void *b)
 {
 	const char *const *x = a, *const *y = b;
 
-	if (f->kind != FIXED_TEXTS)
+	if (f->kind == LIVE || f->kind == FIXED)
 		return memcmp(a, b, f->size) == 0;
 	for (size_t i = 0; i < f->size / sizeof(*x); i++)
 		if (!same_text(x[i], y[i]))
@@ -364,7 +364,7 @@ static void name_option(char list[CONFIG_CHANGES_MAX], const char *option)
 	const size_t used = strlen(list), len = strlen(option);
 
 	if (used < len || strcmp(list + used - len, option) != 0)
-		snprintf(list + used, CONFIG_CHANGES_MAX - used, "%s--%s", used ? " " : "", option);
+		snprintf(list + used, CONFIG_CHANGES_MAX - used, "%s%s%s", used ? " " : "", option[0] == '[' ? "" : "--", option);
 }
 
 void config_apply(struct config *running, struct config *again, char changed[CONFIG_CHANGES_MAX], char fixed[CONFIG_CHANGES_MAX])
@@ -375,14 +375,17 @@ void config_apply(struct config *running, struct config *again, char changed[CON
 		char *to = (char *)running + f->offset;
 		const char *from = (char *)again + f->offset;
 
-		if (same_field(f, to, from))
-			continue;
-		name_option(f->kind == LIVE ? changed : fixed, f->option);
-		if (f->kind == LIVE)
-			memcpy(to, from, f->size);
+		const bool live = f->kind == LIVE || f->kind == LIVE_TEXT;
+
+		if (!same_field(f, to, from))
+			name_option(live ? changed : fixed, f->option);
+		if (live)
+			memcpy(to, from, f->size); /* the same text stands elsewhere now */
 	}
 	if (!permanents_equal(running->permanents, running->permanent_count, again->permanents, again->permanent_count))
-		name_option(fixed, "[mapping NAME]");
+		name_option(changed, "[mapping NAME]");
+	memcpy(running->permanents, again->permanents, sizeof(running->permanents));
+	running->permanent_count = again->permanent_count;
 	free(running->values_again); /* what was live of it has been replaced just now */
 	running->values_again = again->values;
 	again->values = NULL;

@@ -91,6 +91,7 @@ struct mapping {
 	bool astray;	       /* its port could not follow the line */
 	enum origin origin;
 	bool fixed;	     /* its relay port is none of ours to choose */
+	bool on_wan;	     /* its client is the line's own address, whatever that is; 0 before it has one */
 	char *description;   /* NULL: none */
 	uint32_t lifetime_s; /* what was asked */
 	struct endpoint outer; /* the last known; after a start not yet proven */
@@ -210,6 +211,8 @@ void gateway_line_event(void *owner, enum lease_protocol protocol, enum line_eve
 int restore_snapshot(void *owner, struct state *out, uint64_t until_ms);
 /* Everything is in the table before anything else happens, so that no file is written without it. */
 void restore_all(struct gateway *g, const struct state_limits *limits);
+/* The permanent mappings are what the configuration has now. */
+void restore_permanents(struct gateway *g, const struct netif *lans, size_t lan_count);
 /* The hole of a restored mapping. What cannot be just now is tried again later. */
 void restore_hole(struct mapping *m);
 /* Hole by hole. */

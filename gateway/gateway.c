@@ -19,7 +19,8 @@ void gateway_reconsider(struct gateway *g)
 
 	for (struct lease *l = leases_next(g->leases, NULL); l; l = next) {
 		next = leases_next(g->leases, l);
-		if (!access_allows(&g->config->access, l->key.client_ip, l->key.internal_port, l->relay_port))
+		if (((struct mapping *)l->owner)->origin != ORIGIN_CONFIG && /* the rules are for those who ask */
+			!access_allows(&g->config->access, l->key.client_ip, l->key.internal_port, l->relay_port))
 			mapping_end(l->owner, "mapping ended, --access forbids it");
 	}
 	rules_scrub(g->rules);
@@ -206,7 +207,6 @@ int gateway_open(struct gateway **out, uv_loop_t *loop, const struct config *con
 		return err;
 	}
 	uv_timer_start(&g->sweep, gateway_sweep, SWEEP_MS, SWEEP_MS);
-	uv_timer_start(&g->restore, restore_some, 0, 0);
 	*out = g;
 	return 0;
 }
@@ -236,14 +236,20 @@ void gateway_firewall_changed(struct gateway *g)
 void gateway_hooks(struct gateway *g, struct hooks *hooks)
 {
 	g->hooks = hooks;
+	for (struct lease *l = leases_next(g->leases, NULL); l; l = leases_next(g->leases, l))
+		if (hooks)
+			mapping_settle(l->owner);
+		else
+			hooks_forget(&((struct mapping *)l->owner)->hooked);
 }
 
 /* The old ones stay in use until nothing borrows them any more. */
-void gateway_reload(struct gateway *g, bool servers)
+void gateway_reload(struct gateway *g, bool servers, const struct netif *lans, size_t lan_count)
 {
 	struct servers *old = g->servers;
 
 	gateway_reconsider(g);
+	restore_permanents(g, lans, lan_count);
 	if (!servers || open_servers(g) < 0)
 		return;
 	for (size_t i = 0; i < 2; i++)

@@ -87,10 +87,13 @@ const char *gateway_why_not(int err);
 void gateway_reconsider(struct gateway *g);
 /* 1: *result and *public_ip are the answer to opcode 0. 0: say nothing yet. */
 int gateway_address(struct gateway *g, enum natpmp_result *result, uint32_t *public_ip);
-/* From now on the hook is told of mappings; NULL: there is none. Outlives the gateway. */
+/* From now on the hook is told of mappings, first of those that are open; NULL: there is none, and those before are no longer used. */
 void gateway_hooks(struct gateway *g, struct hooks *hooks);
-/* The configuration has changed where it may. servers: others are to be asked. */
-void gateway_reload(struct gateway *g, bool servers);
+/*
+ * The configuration has changed where it may: permanent mappings that it no longer has end, new ones begin. servers: others are to be
+ * asked. lans as for gateway_open.
+ */
+void gateway_reload(struct gateway *g, bool servers, const struct netif *lans, size_t lan_count);
 uint32_t gateway_epoch_s(const struct gateway *g);
 /* What is known of the carrier's NAT for a protocol's mappings. */
 struct line_nat gateway_nat(const struct gateway *g, enum lease_protocol protocol);

@@ -43,7 +43,7 @@ struct program {
 /* A TCP hole takes up to three sockets: the usual soft limit of 1024 would be used up by 300 of them. */
 static void raise_file_limit(const struct config *c)
 {
-	const rlim_t want = FILES_BESIDES + 3 * (rlim_t)(c->max_mappings + c->permanent_count + c->pool);
+	const rlim_t want = FILES_BESIDES + 3 * (rlim_t)(c->max_mappings + PERMANENTS_MAX + c->pool);
 	struct rlimit limit;
 
 	if (getrlimit(RLIMIT_NOFILE, &limit) < 0 || limit.rlim_cur >= want)
@@ -114,11 +114,37 @@ static void log_counters(const struct program *p)
 		(unsigned long long)c->unsupported_version, (unsigned long long)c->unsupported_opcode);
 }
 
+/* Nobody is told of mappings where the configuration has no hook. */
+static int begin_hooks(struct program *p)
+{
+	if (!p->config.hook || p->hooks)
+		return 0;
+	return hooks_open(&p->hooks, &p->loop, p->service.helper, p->config.hook_timeout_s * 1000);
+}
+
+/* The helper reads itself which it is. A hook that comes hears of the mappings there are, another one goes on where the last one was. */
+static void reload_hook(struct program *p)
+{
+	const int err = helper_hook_again(p->service.helper);
+
+	if (err < 0)
+		log_error("hook=%s is not run yet error=\"%s\": send SIGHUP again", p->config.hook ? p->config.hook : "none", strerror(-err));
+	if (begin_hooks(p) < 0)
+		log_error("no memory for the hook");
+	gateway_hooks(p->gateway, p->config.hook ? p->hooks : NULL);
+	if (p->config.hook)
+		return;
+	hooks_close(p->hooks);
+	p->hooks = NULL;
+}
+
 /* What can be changed while mappings stay; what cannot is named. */
 static void reload(struct program *p)
 {
 	struct config again = { .values = NULL };
 	char changed[CONFIG_CHANGES_MAX], fixed[CONFIG_CHANGES_MAX];
+	const struct netif *lans;
+	const size_t lan_count = follow_lans(p->follow, &lans);
 
 	notify_reloading();
 	if (config_read_again(&again, p->argc, p->argv, p->service.helper) < 0) {
@@ -126,7 +152,9 @@ static void reload(struct program *p)
 	} else {
 		config_apply(&p->config, &again, changed, fixed);
 		log_up_to_level((enum log_level)p->config.log_level);
-		gateway_reload(p->gateway, strstr(changed, "--stun") != NULL);
+		gateway_reload(p->gateway, strstr(changed, "--stun") != NULL, lans, lan_count);
+		if (strstr(changed, "--hook"))
+			reload_hook(p);
 		log_info("configuration read again changed=\"%s\"", changed);
 		if (fixed[0])
 			log_warn("changed, but only a restart brings it about: %s", fixed);
@@ -199,7 +227,7 @@ static int serve(struct program *p)
 	const size_t lan_count = follow_lans(p->follow, &lans);
 	int err;
 
-	if (p->config.hook && hooks_open(&p->hooks, &p->loop, p->service.helper, p->config.hook_timeout_s * 1000) < 0)
+	if (begin_hooks(p) < 0)
 		return EXIT_FAILED;
 	err = gateway_open(&p->gateway, &p->loop, &p->config, follow_wan(p->follow), lans, lan_count, p->firewall);
 	if (err < 0) {

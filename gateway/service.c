@@ -2,18 +2,35 @@
 #include "gateway/service.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <libgen.h>
 #include <limits.h>
 #include <linux/capability.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
+#include "sys/cleanup.h"
 #include "sys/confine.h"
 #include "sys/log.h"
 #include "sys/notify.h"
 #include "sys/tap.h"
+
+/* In the helper, as root: what the configuration says now. */
+static int hook_again(void *owner, char **out)
+{
+	const struct service *s = owner;
+	struct config c = { .values = NULL };
+	CLEANUP(close_fd) int fd = open(s->files[0], O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
+	int err = options_read_again(&config_options, &c, s->argc, s->argv, fd);
+
+	if (err == 0 && c.hook && !(*out = strdup(c.hook)))
+		err = -ENOMEM;
+	config_free(&c);
+	return err;
+}
 
 int service_begin(struct service *s, const struct config *c, int argc, char **argv)
 {
@@ -22,8 +39,10 @@ int service_begin(struct service *s, const struct config *c, int argc, char **ar
 	signal(SIGHUP, SIG_IGN); /* a manager's reload may come before the loop listens */
 	notify_setup();
 	s->files[0] = options_file(&config_options, argc, argv);
-	s->helper_config = (struct helper_config){ .files = s->files, .commands = firewall_commands, .lock = "/run/xtables.lock", .hook = c->hook, .user = geteuid() == 0 ? c->user : NULL,
-		.uid = c->uid, .gid = c->gid };
+	s->argc = argc;
+	s->argv = argv;
+	s->helper_config = (struct helper_config){ .files = s->files, .commands = firewall_commands, .lock = "/run/xtables.lock",
+		.hook = c->hook, .hook_again = hook_again, .owner = s, .user = geteuid() == 0 ? c->user : NULL, .uid = c->uid, .gid = c->gid };
 	err = helper_start(&s->helper, &s->helper_config);
 	if (err < 0)
 		log_error("cannot begin the helper error=\"%s\"", strerror(-err));

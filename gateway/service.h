@@ -22,6 +22,8 @@ struct service {
 	/* private: what the helper borrows for good */
 	struct helper_config helper_config;
 	const char *files[2];
+	int argc;
+	char **argv;
 };
 
 /* Negative errno, said in the log. */

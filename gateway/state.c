@@ -159,7 +159,7 @@ static bool mapping_of(const json_t *object, const struct state_limits *limits, 
 		!number_of(object, "expires_ms", 0, INT64_MAX, &expires, wrong) || !ip_of(object, "public_ip", &outer_ip, wrong) ||
 		!number_of(object, "remote_port", outer_ip ? 1 : 0, outer_ip ? UINT16_MAX : 0, &outer_port, wrong) ||
 		!description_of(object, m->description, wrong) || !ip_of(object, "internal_ip", &m->key.client_ip, wrong) ||
-		m->key.client_ip == 0 || !is_served(limits, m->key.client_ip, m->origin))
+		(m->key.client_ip == 0 && m->origin != ORIGIN_CONFIG) || !is_served(limits, m->key.client_ip, m->origin))
 		return false;
 	m->key.internal_port = (uint16_t)port;
 	m->relay_port = (uint16_t)relay;

@@ -12,6 +12,8 @@ PUBLIC, ROUTER = "203.0.113.1", "192.168.1.1"
 STUN, STUN_OTHER, STUN2 = "198.51.100.1", "198.51.100.2", "198.51.100.11"
 LAN1, LAN2, STRANGER, STRANGER2 = "192.168.1.10", "192.168.1.11", "192.0.2.66", "192.0.2.77"
 ACCEPT = ["--accept-chain", "inet filter forward"]
+# What a gateway says last of its start: what the carrier's NAT does.
+CHECKED = ["NAT UDP mapping", "NAT TCP mapping"]
 # Full cone, and the outer port is never the inner one.
 FULL_CONE = {"mapping": "ei", "filtering": "ei", "ports": "random"}
 IPTABLES_RULES = """

@@ -518,15 +518,15 @@ class Lab:
         return done
 
     def spawn(self, role, argv, ready=None, timeout=10, env=None, cwd=None):
-        """Starts a program; returns the Process once a line of its output contains `ready` (None: at once)."""
+        """Starts a program; returns the Process once a line of its output contains `ready` (a list: each; None: at once)."""
         process = Process(self.ns(role), argv, env, cwd)
         self._processes.append(process)
-        if ready is not None:
-            try:
-                process.wait_line(ready, timeout)
-            except LabError:
-                process.stop(signal.SIGKILL)
-                raise
+        try:
+            for text in [ready] if isinstance(ready, str) else ready or ():
+                process.wait_line(text, timeout)
+        except LabError:
+            process.stop(signal.SIGKILL)
+            raise
         return process
 
     def socket(self, role, family=socket.AF_INET, type=socket.SOCK_DGRAM, proto=0, timeout=5):

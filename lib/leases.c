@@ -172,13 +172,37 @@ int leases_move(struct leases *t, struct lease *l, uint16_t relay_port)
 	return 0;
 }
 
-void leases_remove(struct leases *t, struct lease *l)
+static struct lease **key_bucket(struct leases *t, const struct lease_key *key)
 {
-	struct lease **at = &t->by_key[key_hash(&l->key) % BUCKETS];
+	return &t->by_key[key_hash(key) % BUCKETS];
+}
+
+static void unlink_key(struct leases *t, const struct lease *l)
+{
+	struct lease **at = key_bucket(t, &l->key);
 
 	while (*at != l)
 		at = &(*at)->next_key;
 	*at = l->next_key;
+}
+
+int leases_follow(struct leases *t, struct lease *l, uint32_t client_ip)
+{
+	struct lease_key key = l->key;
+
+	key.client_ip = client_ip;
+	if (leases_find(t, &key))
+		return -EEXIST;
+	unlink_key(t, l);
+	l->key = key;
+	l->next_key = *key_bucket(t, &key);
+	*key_bucket(t, &key) = l;
+	return 0;
+}
+
+void leases_remove(struct leases *t, struct lease *l)
+{
+	unlink_key(t, l);
 	unlink_relay(t, l);
 	if (l->next)
 		l->next->prev = l->prev;

@@ -51,6 +51,8 @@ int leases_add(struct leases *t, const struct lease_key *key, uint16_t relay_por
 int leases_room(const struct leases *t, uint32_t client_ip);
 /* Another relay port for a lease: -EEXIST when that has one. */
 int leases_move(struct leases *t, struct lease *l, uint16_t relay_port);
+/* Another client address for a lease that nobody was granted (LEASES_FOREVER): -EEXIST when its key has one. */
+int leases_follow(struct leases *t, struct lease *l, uint32_t client_ip);
 void leases_remove(struct leases *t, struct lease *l);
 
 /* NULL when there is none. */

@@ -41,7 +41,7 @@ struct helper {
 
 /* From the program, with the socket to answer on and, for a command, its stdin. */
 struct request {
-	enum { REQUEST_OPEN, REQUEST_RUN, REQUEST_HOOK } kind;
+	enum { REQUEST_OPEN, REQUEST_RUN, REQUEST_HOOK, REQUEST_HOOK_AGAIN } kind;
 	uint32_t number, limit_ms, word_count, variable_count;
 	uint32_t len; /* of words, each with its NUL; the hook's words, then its variables */
 	char words[HELPER_REQUEST_MAX];
@@ -63,7 +63,7 @@ union control {
 	char room[CMSG_SPACE(FDS_MAX * sizeof(int))];
 };
 
-static int send_with(int to, const void *bytes, size_t len, const int *fds, size_t count)
+static int send_with(int to, const void *bytes, size_t len, const int *fds, size_t count, int flags)
 {
 	union control control = { .room = { 0 } };
 	struct iovec iov = { (void *)bytes, len };
@@ -76,7 +76,7 @@ static int send_with(int to, const void *bytes, size_t len, const int *fds, size
 			.cmsg_type = SCM_RIGHTS };
 		memcpy(CMSG_DATA(CMSG_FIRSTHDR(&msg)), fds, count * sizeof(int));
 	}
-	return sendmsg(to, &msg, MSG_NOSIGNAL | MSG_DONTWAIT) < 0 ? -errno : 0;
+	return sendmsg(to, &msg, MSG_NOSIGNAL | flags) < 0 ? -errno : 0;
 }
 
 /* One message, and the descriptors with it (-1 where there is none). Its length, 0 at the end, or a negative errno. */
@@ -110,7 +110,7 @@ static void tell_end(const struct job *j, int status, const int *fd)
 	const struct message m = { .kind = MESSAGE_END, .status = status };
 
 	fcntl(j->reply, F_SETFL, 0); /* this one must arrive */
-	send_with(j->reply, &m, HEAD, fd, fd ? 1 : 0);
+	send_with(j->reply, &m, HEAD, fd, fd ? 1 : 0, 0);
 }
 
 static size_t count_of(const char *const *list)
@@ -250,7 +250,7 @@ static bool pass_on(const struct job *j, int output, uint64_t deadline_ms)
 	if (n <= 0)
 		return false;
 	for (;;) {
-		err = send_with(j->reply, &m, HEAD + (size_t)n, NULL, 0);
+		err = send_with(j->reply, &m, HEAD + (size_t)n, NULL, 0, MSG_DONTWAIT);
 		if (err != -EAGAIN)
 			return err == 0;
 		if (poll(&room, 1, left_ms(deadline_ms)) <= 0)
@@ -338,7 +338,7 @@ static void job_run(const struct job *j)
 	tell_end(j, status, NULL);
 }
 
-/* ---- The helper: takes requests, a job for each. */
+/* ---- The helper: takes requests, a job for each, but for what is to last. */
 
 static bool request_valid(const struct request *r, ssize_t n)
 {
@@ -369,16 +369,34 @@ static bool job_begin(void)
 	return pid == 0;
 }
 
-static _Noreturn void helper_serve(int fd, const struct helper_config *config)
+static int look_again(struct helper_config *config, char **hook)
 {
+	char *again = NULL;
+	const int err = config->hook_again ? config->hook_again(config->owner, &again) : -EINVAL;
+
+	if (err < 0)
+		return err;
+	free(*hook);
+	*hook = again;
+	config->hook = again;
+	return 0;
+}
+
+static _Noreturn void helper_serve(int fd, const struct helper_config *started_with)
+{
+	struct helper_config config = *started_with;
+	char *hook = NULL; /* ours, when it was looked for again */
 	struct request r;
 	int fds[FDS_MAX];
 	ssize_t n;
 
 	while ((n = receive_with(fd, &r, sizeof(r), fds)) > 0 || n == -EINTR) {
-		const struct job j = { .config = config, .request = &r, .reply = fds[0], .input = fds[1] };
+		const struct job j = { .config = &config, .request = &r, .reply = fds[0], .input = fds[1] };
+		const bool valid = n > 0 && request_valid(&r, n) && j.reply >= 0;
 
-		if (n > 0 && request_valid(&r, n) && j.reply >= 0 && job_begin()) {
+		if (valid && r.kind == REQUEST_HOOK_AGAIN) {
+			tell_end(&j, look_again(&config, &hook), NULL);
+		} else if (valid && job_begin()) {
 			close(fd);
 			if (r.kind == REQUEST_OPEN)
 				job_open(&j);
@@ -457,7 +475,7 @@ static int ask(struct helper *h, const struct request *r, int input)
 
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, pair) < 0)
 		return -errno;
-	err = send_with(h->fd, r, offsetof(struct request, words) + r->len, (int[]){ pair[1], input }, input < 0 ? 1 : 2);
+	err = send_with(h->fd, r, offsetof(struct request, words) + r->len, (int[]){ pair[1], input }, input < 0 ? 1 : 2, MSG_DONTWAIT);
 	close(pair[1]);
 	if (err < 0) {
 		close(pair[0]);
@@ -477,10 +495,10 @@ static int await(int fd, short events, uint64_t deadline_ms)
 	return n > 0 ? 0 : -ETIMEDOUT;
 }
 
-int helper_open(struct helper *h, size_t number)
+/* What is answered by one message: its status, and the descriptor with it, -1 for none. */
+static int ask_and_wait(struct helper *h, const struct request *r, int *out_fd)
 {
-	const struct request r = { .kind = REQUEST_OPEN, .number = (uint32_t)number };
-	CLEANUP(close_fd) int reply = ask(h, &r, -1);
+	CLEANUP(close_fd) int reply = ask(h, r, -1);
 	struct message m;
 	int fds[FDS_MAX];
 	ssize_t n;
@@ -492,7 +510,25 @@ int helper_open(struct helper *h, size_t number)
 	n = receive_with(reply, &m, sizeof(m), fds);
 	if (n < (ssize_t)HEAD)
 		return -EPIPE;
-	return m.status < 0 ? m.status : fds[0] >= 0 ? fds[0] : -EPIPE;
+	*out_fd = fds[0];
+	return m.status;
+}
+
+int helper_open(struct helper *h, size_t number)
+{
+	const struct request r = { .kind = REQUEST_OPEN, .number = (uint32_t)number };
+	int fd = -1;
+	const int err = ask_and_wait(h, &r, &fd);
+
+	return err < 0 ? err : fd >= 0 ? fd : -EPIPE;
+}
+
+int helper_hook_again(struct helper *h)
+{
+	const struct request r = { .kind = REQUEST_HOOK_AGAIN };
+	int none = -1;
+
+	return ask_and_wait(h, &r, &none);
 }
 
 int helper_read(int fd, struct helper_event *out)

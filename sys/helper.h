@@ -8,7 +8,8 @@
  *
  * Forked before privileges are dropped, threads begin and descriptors are opened. It does
  * three things, and each only as the table it was started with says: open a file for
- * reading, run a command with a text on its stdin, run the hook. A command's words are
+ * reading, run a command with a text on its stdin, run the hook. Which program that is it
+ * finds out itself: the program can have it look again, but not say. A command's words are
  * fixed at the start (iptables --modprobe=PROGRAM would be anything at all); the caller
  * chooses which, and the text.
  *
@@ -48,6 +49,9 @@ struct helper_config {
 	 */
 	const char *lock;
 	const char *hook; /* absolute path, NULL: none */
+	/* Another hook, if there is one now, malloc'ed, or NULL: none. Runs in the helper. A negative errno: all stays. */
+	int (*hook_again)(void *owner, char **out);
+	void *owner;
 	const char *user;		    /* whom commands and hook run as; NULL: as who started */
 	uid_t uid;
 	gid_t gid;
@@ -77,6 +81,9 @@ int helper_run(struct helper *h, size_t number, const char *input, char *output,
  * descriptor kills it at once.
  */
 int helper_hook(struct helper *h, const char *const *words, const char *const *variables, uint32_t limit_ms);
+
+/* From the next run on the hook is what hook_again says now. A negative errno as it gives it, or -EPIPE, -ETIMEDOUT: it may be the old one. */
+int helper_hook_again(struct helper *h);
 
 struct helper_event {
 	enum { HELPER_OUTPUT, HELPER_END } kind;

@@ -138,21 +138,10 @@ class Clients(unittest.TestCase):
 
     @classmethod
     def setUpClass(cls):
-        cls.home = Home()
-        cls.home.up()
-        try:
-            # Renewals come within the test; one of these flushes the carrier, and spare holes would know a little later.
-            cls.gateway = cls.home.gateway("--lease", "10", "--watch", "1", "--pool", "0")
-            cls.gateway.wait_line("NAT UDP mapping")
-            cls.gateway.wait_line("NAT TCP mapping")
-            cls.ear = Ear(cls.home)
-        except BaseException:
-            cls.home.down()
-            raise
-
-    @classmethod
-    def tearDownClass(cls):
-        cls.home.down()
+        cls.home = cls.enterClassContext(Home())
+        # Renewals come within the test; one of these flushes the carrier, and spare holes would know a little later.
+        cls.gateway = cls.home.gateway("--lease", "10", "--watch", "1", "--pool", "0", ready=CHECKED)
+        cls.ear = Ear(cls.home)
 
     def natpmpc(self, *words, check=True):
         return self.home.run("lan1", ["natpmpc", *words], check=check).stdout

@@ -24,20 +24,9 @@ class Serving(unittest.TestCase):
 
     @classmethod
     def setUpClass(cls):
-        cls.home = Home()
-        cls.home.up()
-        try:
-            cls.before = cls.home.ruleset()
-            cls.gateway = cls.home.gateway()
-            cls.gateway.wait_line("NAT UDP mapping")
-            cls.gateway.wait_line("NAT TCP mapping")
-        except BaseException:
-            cls.home.down()
-            raise
-
-    @classmethod
-    def tearDownClass(cls):
-        cls.home.down()
+        cls.home = cls.enterClassContext(Home())
+        cls.before = cls.home.ruleset()
+        cls.gateway = cls.home.gateway(ready=CHECKED)
 
     def natpmpc(self, protocol, port, lifetime=3600, role="lan1"):
         out = self.home.run(role, ["natpmpc", "-g", ROUTER, "-a", "0", port, protocol, lifetime])
@@ -413,16 +402,22 @@ class Life(unittest.TestCase):
             gateway = home.gateway()
             gateway.wait_line("NAT UDP mapping")
             many, asking = Pmp(home, "lan1"), Pmp(home, "lan2")
-            for lifetime in [3600, 0]:
-                waits = []
+            slowest = {3600: [], 0: []}
+            for lifetime in [3600, 0] * 4:
                 for port in range(7501, 7565):
                     many.send(struct.pack("!BBHHHI", 0, UDP, 0, port, 0, lifetime))
-                for _ in range(10):
+                answers, waits = 0, []
+                while answers < 64:
+                    self.assertLess(len(waits), 10000, f"only {answers} answers")
                     began = time.monotonic()
                     self.assertEqual(asking.address().address, PUBLIC)
                     waits.append(time.monotonic() - began)
-                self.assertLess(sorted(waits)[5], 0.1, "64 changes of the firewall take several times that; one answer may meet a busy machine")
-                self.assertEqual({many.receive().result for _ in range(64)}, {0})
+                    while answers < 64 and (answer := many.receive(0.001)):
+                        self.assertEqual(answer.result, 0)
+                        answers += 1
+                slowest[lifetime].append(max(waits))
+            for waits in slowest.values():  # a stall is in every round, what else the machine does is not; the bar is 20 ms
+                self.assertLess(min(waits), 0.04, "64 changes of the firewall, one after the other, take several times that")
 
     def test_retransmissions_coalesce(self):
         """A client that asks again while its hole waits gets one answer, not one each"""
@@ -541,16 +536,28 @@ class Life(unittest.TestCase):
             self.assertEqual(self.files(gateway), files)
             if home.build.endswith("/build"):  # a sanitizer keeps what was freed
                 self.assertLess(self.memory_kib(gateway), memory + 256)
-            self.assertEqual({pmp.map(UDP, port).result for port in range(9001, 9151)}, {0})
-            began = time.monotonic()
-            self.assertEqual(pmp.map(UDP, 0, lifetime=0).result, 0)
-            self.assertLess(time.monotonic() - began, 1)
-            self.assertEqual(home.elements("inbound"), {})
+            took = []
+            for _ in range(4):  # of which the fastest counts: a busy machine is not busy all the time
+                for first in range(9002, 9302, 50):
+                    self.ask(pmp, range(first, first + 50, 2), 60)
+                began = time.monotonic()
+                self.assertEqual(pmp.map(UDP, 0, lifetime=0).result, 0)
+                took.append(time.monotonic() - began)
+                self.assertEqual(home.elements("inbound"), {})
+            self.assertLess(min(took), 1, "150 changes of the firewall, one after the other, take more than two seconds")
             self.assertEqual(self.files(gateway), files)
 
     def cycles(self, pmp, count):
-        for i in range(count):
-            self.assertEqual([pmp.map([UDP, TCP][i % 2], 9001 + i, lifetime=s).result for s in [60, 0]], [0, 0])
+        """So many mappings made and deleted, 20 at a time."""
+        for first in range(9001, 9001 + count, 20):
+            for lifetime in [60, 0]:
+                self.ask(pmp, range(first, first + 20), lifetime)
+
+    def ask(self, pmp, ports, lifetime):
+        """Asks for all these at once, for even ones UDP, for odd ones TCP."""
+        for port in ports:
+            pmp.send(struct.pack("!BBHHHI", 0, [UDP, TCP][port % 2], 0, port, 0, lifetime))
+        self.assertEqual({pmp.receive(10).result for _ in ports}, {0})
 
     def files(self, gateway):
         time.sleep(0.1)  # handles close at the end of a turn
@@ -720,12 +727,7 @@ class Faults(unittest.TestCase):
 
     @classmethod
     def setUpClass(cls):
-        cls.home = Home()
-        cls.home.up()
-
-    @classmethod
-    def tearDownClass(cls):
-        cls.home.down()
+        cls.home = cls.enterClassContext(Home())
 
     def start(self, *options, wrap=()):
         argv = [*wrap, self.home.program("gateway"), "--state", "none", "--stun", STUN, *options]

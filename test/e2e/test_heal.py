@@ -1,12 +1,11 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """stunway-gateway where everything changes under it: the line, the LAN, the firewall (lab/topology.py)."""
-import os
 import re
 import signal
-import struct
 import time
 import unittest
 
+from clocks import Clocks
 from lab.home import *
 from lab.topology import ROUTER_RULES
 from pmp import Pmp, TCP, UDP, announcement, listen_to_announcements
@@ -33,26 +32,15 @@ class Firewall(Healing):
 
     @classmethod
     def setUpClass(cls):
-        cls.home = Home()
-        cls.home.up()
-        try:
-            cls.gateway = cls.home.gateway()
-            for protocol in ["UDP", "TCP"]:
-                cls.gateway.wait_line(f"NAT {protocol} mapping")
-            cls.echo = Echo(cls.home, "lan1", 7001)
-            pmp = Pmp(cls.home)
-            cls.outers = {op: pmp.map(op, 7001).outer for op in [UDP, TCP]}
-            for port in cls.PORTS:
-                assert pmp.map(UDP, port).result == 0
-            cls.whole = {m: cls.home.elements(m) for m in ["inbound", "outbound"]}
-            cls.servers = cls.home.members("servers")
-        except BaseException:
-            cls.home.down()
-            raise
-
-    @classmethod
-    def tearDownClass(cls):
-        cls.home.down()
+        cls.home = cls.enterClassContext(Home())
+        cls.gateway = cls.home.gateway(ready=CHECKED)
+        cls.echo = Echo(cls.home, "lan1", 7001)
+        pmp = Pmp(cls.home)
+        cls.outers = {op: pmp.map(op, 7001).outer for op in [UDP, TCP]}
+        for port in cls.PORTS:
+            assert pmp.map(UDP, port).result == 0
+        cls.whole = {m: cls.home.elements(m) for m in ["inbound", "outbound"]}
+        cls.servers = cls.home.members("servers")
 
     def handle(self):
         """Our table's own: another after it was built anew."""
@@ -156,9 +144,7 @@ class Line(Healing):
 
     def mapped(self, home, *options, port=7001, **more):
         """A gateway with a UDP and a TCP mapping of lan1's echo: (gateway, pmp, outers)."""
-        gateway = home.gateway("--watch", "1", *options, **more)
-        for protocol in ["UDP", "TCP"]:
-            gateway.wait_line(f"NAT {protocol} mapping")
+        gateway = home.gateway("--watch", "1", *options, ready=CHECKED, **more)
         Echo(home, "lan1", port)
         pmp = Pmp(home)
         outers = {op: pmp.map(op, port).outer for op in [UDP, TCP]}
@@ -309,12 +295,8 @@ class Sleep(Healing):
     def test_suspended(self):
         """A machine that slept asks every hole at once, and leases ran on meanwhile"""
         with Home() as home:
-            sleeper = os.path.join(home.build, "test", "e2e", "libsleeper.so")
-            if not os.path.exists(sleeper):
-                self.skipTest("a sanitizer's build")
-            path = f"{home.directory}/slept"
-            self.sleep(path, 0)
-            gateway = home.gateway("--watch", "300", "--keepalive", "300", env={**os.environ, "LD_PRELOAD": sleeper, "SLEEPER": path})
+            clocks = Clocks(home)
+            gateway = home.gateway("--watch", "300", "--keepalive", "300", env=clocks.env)
             gateway.wait_line("NAT TCP mapping")
             Echo(home, "lan1", 7001)
             pmp = Pmp(home)
@@ -322,7 +304,7 @@ class Sleep(Healing):
             pmp.map(UDP, 7002, lifetime=120)
             home.nat("flush")  # the carrier did not wait for us
             mark = len(gateway.lines)
-            self.sleep(path, 3600)
+            clocks.set(slept=3600)
             gateway.wait_line("the machine slept for 3600 s", after=mark)
             gateway.wait_line(f"mapping expired: protocol=UDP client={LAN1}:7002", after=mark)
             for protocol in ["UDP", "TCP"]:
@@ -330,10 +312,6 @@ class Sleep(Healing):
             new = {op: pmp.map(op, 7001).outer for op in old}
             self.assertTrue(all(new[op] != old[op] for op in old))
             self.reached(home, new, 7001, 5, "after the sleep")
-
-    def sleep(self, path, seconds):
-        with open(path, "r+b" if os.path.exists(path) else "wb") as f:
-            f.write(struct.pack("=Q", seconds * 1000))
 
 
 class Renumbering(Healing):
@@ -350,9 +328,7 @@ class Renumbering(Healing):
         """The carrier renumbers 100 live mappings: all are learned anew, the firewall is right, it is announced"""
         new = "203.0.113.7"
         with Home() as home:
-            gateway = home.gateway("--watch", "2", "--max-mappings-per-client", "200", stun=(STUN, STUN_OTHER))
-            for protocol in ["UDP", "TCP"]:
-                gateway.wait_line(f"NAT {protocol} mapping")
+            gateway = home.gateway("--watch", "2", "--max-mappings-per-client", "200", stun=(STUN, STUN_OTHER), ready=CHECKED)
             pmp = Pmp(home)
             asked = [(op, port) for port in range(7001, 7001 + self.COUNT // 2) for op in [UDP, TCP]]
             self.assertEqual({pmp.map(*q).result for q in asked}, {0})

@@ -16,6 +16,7 @@ import time
 import unittest
 
 import test_server
+from manual import ManualPage
 from test_server import DUAL, ROOT, SERVER, SUCCESS, V4, WAIT, Case, request
 
 METRICS = ("127.0.0.1", 9690)
@@ -188,25 +189,5 @@ class Operation(Case):
             self.assertIn(f"--metrics '{value}': must be ADDR:PORT", r.stderr)
 
 
-class Manual(unittest.TestCase):
-    PAGE = os.path.join(ROOT, "docs", "stunway-server.8.scd")
-
-    def test_options(self):
-        """the manual has every option of --help, with its default, and no other"""
-        helped = dict(re.findall(r"^\s+(?:-\w, )?--([a-z0-9-]+)(.*(?:\n {10,}.*)*)", run_server("--help").stdout, re.M))
-        with open(self.PAGE, encoding="utf-8") as file:
-            text = file.read()
-        rows = dict(re.findall(r"^\*(?:-\w\*, \*)?--([a-z0-9-]+)\*(.*\n(?:\t.*\n|\n(?=\t))+)", text, re.M))
-        self.assertEqual(set(rows), set(helped))
-        for option, words in helped.items():
-            default = re.search(r"\(([^() ]+)\)$", words)
-            if default:
-                self.assertIn(default.group(1), rows[option].replace("\\", ""), f"the default of --{option}")
-
-    @unittest.skipUnless(shutil.which("scdoc"), "no scdoc")
-    def test_page(self):
-        """scdoc makes a page of the manual"""
-        with open(self.PAGE, encoding="utf-8") as file:
-            r = subprocess.run(["scdoc"], stdin=file, capture_output=True, text=True, check=False)
-        self.assertEqual((r.returncode, r.stderr), (0, ""))
-        self.assertIn(".SH OPTIONS", r.stdout)
+class Manual(ManualPage, unittest.TestCase):
+    NAME = "stunway-server"

@@ -73,9 +73,7 @@ class Pool(unittest.TestCase):
     def test_not_suited(self):
         """Behind a NAT that is not suited there is no pool and no scout"""
         with Home({"mapping": "apd", "filtering": "apd", "ports": "random"}) as home:
-            gateway = home.gateway("--pool", "8", "--watch", "300")
-            for protocol in ["UDP", "TCP"]:
-                gateway.wait_line(f"NAT {protocol} mapping=")
+            gateway = home.gateway("--pool", "8", "--watch", "300", ready=CHECKED)
             files = len(os.listdir(f"/proc/{gateway.pid}/fd"))
             time.sleep(1.5)
             self.assertLessEqual(len(os.listdir(f"/proc/{gateway.pid}/fd")), files)

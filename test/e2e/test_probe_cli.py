@@ -362,8 +362,8 @@ class Alone(Case):
     """In a network namespace of its own, whose line can be cut."""
 
     SERVER6 = (f"exec 3< <(exec {SERVER} --ipv6 2001:db8::1 --ipv6 2001:db8::2 2>&1); trap 'kill '$! EXIT\n"
-               "until read -r line <&3 && [[ $line == *'listening tcp [2001:db8::2]:3479'* ]]; do :; done")
-    LINE6 = "ip addr add 2001:db8::1/128 dev lo; ip addr add 2001:db8::2/128 dev lo"
+               "until read -r line <&3 || { echo \"$line\" >&2; exit 1; }; [[ $line == *'listening tcp [2001:db8::2]:3479'* ]]; do :; done")
+    LINE6 = "; ".join(f"ip addr add 2001:db8::{i}/128 dev lo nodad" for i in (1, 2))  # usable at once
 
     def verdict(self, probe, *before):
         """What the probe says after some commands of the shell."""

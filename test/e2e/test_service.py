@@ -11,6 +11,7 @@ import time
 import unittest
 
 from lab.home import ACCEPT, LAN1, LAN2, PUBLIC, STUN, STUN2, Home, eventually
+from manual import ManualPage
 from pmp import TCP, UDP, Pmp
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
@@ -62,9 +63,7 @@ class Case(unittest.TestCase):
 class Serving(Case):
     @classmethod
     def setUpClass(cls):
-        cls.home = Home()
-        cls.home.up()
-        cls.addClassCleanup(cls.home.down)
+        cls.home = cls.enterClassContext(Home())
 
     def gateway(self, *more, **options):
         process = self.home.gateway(*more, **options)
@@ -402,28 +401,8 @@ class Fields(unittest.TestCase):
         self.assertEqual(set(re.findall(r'^\tFIELD\("([a-z0-9-]+)"', text, re.M)), options - {"check"})
 
 
-class Manual(unittest.TestCase):
-    PAGE = os.path.join(ROOT, "docs", "stunway-gateway.8.scd")
-
-    def test_options(self):
-        """The manual has every option of --help, with its default, and no other"""
-        program = os.path.join(os.environ.get("STUNWAY_BUILD") or os.path.join(ROOT, "build"), "stunway-gateway")
-        text = subprocess.run([program, "--help"], capture_output=True, text=True, check=True).stdout
-        helped = dict(re.findall(r"^\s+(?:-\w, )?--([a-z0-9-]+)(.*(?:\n {10,}.*)*)", text, re.M))
-        with open(self.PAGE, encoding="utf-8") as file:
-            rows = dict(re.findall(r"^\*(?:-\w\*, \*)?--([a-z0-9-]+)\*(.*\n(?:\t.*\n|\n(?=\t))+)", file.read(), re.M))
-        self.assertEqual(set(rows), set(helped))
-        for option, words in helped.items():
-            default = re.search(r"\(([^() ]+)\)$", words)
-            if default:
-                self.assertIn(default.group(1), rows[option].replace("\\", ""), f"the default of --{option}")
-
-    @unittest.skipUnless(shutil.which("scdoc"), "no scdoc")
-    def test_page(self):
-        """scdoc makes a page of the manual"""
-        with open(self.PAGE, encoding="utf-8") as file:
-            r = subprocess.run(["scdoc"], stdin=file, capture_output=True, text=True, check=False)
-        self.assertEqual((r.returncode, r.stderr), (0, ""))
+class Manual(ManualPage, unittest.TestCase):
+    NAME = "stunway-gateway"
 
 
 if __name__ == "__main__":

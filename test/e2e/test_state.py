@@ -81,9 +81,7 @@ class Restarts(unittest.TestCase):
     """One home for each test, its gateway killed or stopped and started again."""
 
     def setUp(self):
-        self.home = Home()
-        self.home.up()
-        self.addCleanup(self.home.down)
+        self.home = self.enterContext(Home())
         self.path = self.home.state_file()
 
     def start(self, *options, **more):
@@ -348,9 +346,7 @@ class Disks(unittest.TestCase):
     """The state file on a small disk of its own, in the gateway's own mount namespace."""
 
     def setUp(self):
-        self.home = Home()
-        self.home.up()
-        self.addCleanup(self.home.down)
+        self.home = self.enterContext(Home())
         self.disk = f"{self.home.directory}/disk"
         os.makedirs(self.disk)
         argv = [self.home.program("gateway"), "--wan", "wan", "--lan", "lan", "--stun", STUN, "--state", f"{self.disk}/gateway.json", *ACCEPT]
@@ -394,39 +390,30 @@ class Permanent(unittest.TestCase):
 
     @classmethod
     def setUpClass(cls):
-        cls.home = Home()
-        cls.home.up()
-        try:
-            cls.path = cls.home.state_file()
-            cls.conf = f"{cls.home.directory}/gateway.conf"
-            cls.configure(f"""[gateway]
-                max-mappings-per-client = 1
-                [mapping web]
-                protocol = tcp
-                internal_ip = {LAN1}
-                internal_port = 7401
-                relay_port = 25000
-                [mapping game]
-                protocol = udp
-                internal_ip = {LAN1}
-                internal_port = 7402
-                [mapping ssh]
-                protocol = tcp
-                internal_ip = {ROUTER}
-                internal_port = 7403
-                [mapping vpn]
-                protocol = udp
-                internal_ip = wan
-                internal_port = 7404
-                """)
-            cls.begin()
-        except BaseException:
-            cls.home.down()
-            raise
-
-    @classmethod
-    def tearDownClass(cls):
-        cls.home.down()
+        cls.home = cls.enterClassContext(Home())
+        cls.path = cls.home.state_file()
+        cls.conf = f"{cls.home.directory}/gateway.conf"
+        cls.configure(f"""[gateway]
+            max-mappings-per-client = 1
+            [mapping web]
+            protocol = tcp
+            internal_ip = {LAN1}
+            internal_port = 7401
+            relay_port = 25000
+            [mapping game]
+            protocol = udp
+            internal_ip = {LAN1}
+            internal_port = 7402
+            [mapping ssh]
+            protocol = tcp
+            internal_ip = {ROUTER}
+            internal_port = 7403
+            [mapping vpn]
+            protocol = udp
+            internal_ip = wan
+            internal_port = 7404
+            """)
+        cls.begin()
 
     @classmethod
     def configure(cls, text):

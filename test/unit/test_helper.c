@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -31,6 +32,21 @@ static const char *const *const commands[] = {
 	NULL,
 };
 
+/* What the helper finds when it looks for its hook again; written to before it starts, for it is another process. */
+static struct another_hook {
+	const char *path;
+	int err;
+} *another;
+
+static int hook_again(void *owner, char **out)
+{
+	const struct another_hook *a = owner;
+
+	if (a->err == 0 && a->path)
+		*out = strdup(a->path);
+	return a->err;
+}
+
 /* A hook in a directory of its own. */
 static char hook_path[] = "/tmp/test-helper-XXXXXX";
 
@@ -39,7 +55,8 @@ static struct helper *start(const char *hook_text)
 	static struct helper_config config;
 	struct helper *h = NULL;
 
-	config = (struct helper_config){ .files = files, .commands = commands, .hook = hook_text ? hook_path : NULL };
+	config = (struct helper_config){ .files = files, .commands = commands, .hook = hook_text ? hook_path : NULL,
+		.hook_again = hook_again, .owner = another };
 	if (getuid() == 0)
 		config.user = "nobody", config.uid = config.gid = 65534;
 	if (hook_text) {
@@ -214,6 +231,33 @@ static void a_hook_has_its_words_and_no_rights(void **state)
 	stop(h);
 }
 
+static void the_helper_looks_itself_which_hook_there_is(void **state)
+{
+	const char *const none[] = { NULL };
+	char output[256];
+
+	(void)state;
+	another = mmap(NULL, sizeof(*another), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	assert_ptr_not_equal(another, MAP_FAILED);
+	*another = (struct another_hook){ .path = "/bin/echo" };
+	struct helper *h = start("echo first");
+	assert_int_equal(hook_end(helper_hook(h, none, none, 10000), output, sizeof(output)), 0);
+	assert_string_equal(output, "first\n"); /* it has not been told to look */
+	assert_int_equal(helper_hook_again(h), 0);
+	assert_int_equal(hook_end(helper_hook(h, (const char *const[]){ "second", NULL }, none, 10000), output, sizeof(output)), 0);
+	assert_string_equal(output, "second\n");
+	another->err = -EACCES;
+	assert_int_equal(helper_hook_again(h), -EACCES);
+	assert_int_equal(hook_end(helper_hook(h, (const char *const[]){ "third", NULL }, none, 10000), output, sizeof(output)), 0);
+	assert_string_equal(output, "third\n");
+	*another = (struct another_hook){ .path = NULL };
+	assert_int_equal(helper_hook_again(h), 0);
+	assert_int_equal(hook_end(helper_hook(h, none, none, 10000), output, sizeof(output)), -EINVAL);
+	stop(h);
+	munmap(another, sizeof(*another));
+	another = NULL;
+}
+
 static void a_hook_that_hangs_may_end_itself_and_is_killed_otherwise(void **state)
 {
 	struct helper *h = start("trap 'echo told' TERM; echo $$; while :; do sleep 0.1; done");
@@ -240,6 +284,30 @@ static int hanging_hook(struct helper *h, pid_t *pid)
 	*pid = atoi(e.text);
 	assert_true(*pid > 0);
 	return fd;
+}
+
+/* With some of these the socket's room ends just before the last word. */
+static void who_reads_late_hears_of_the_end(void **state)
+{
+	struct helper *h = start("exec dd if=/dev/zero bs=1024 count=$1 2>/dev/null");
+	const char *const none[] = { NULL };
+	int fds[HELPER_JOBS_MAX];
+	char output[256];
+
+	(void)state;
+	for (int first = 32; first < 32 + 6 * HELPER_JOBS_MAX; first += HELPER_JOBS_MAX) {
+		for (int i = 0; i < HELPER_JOBS_MAX; i++) {
+			char count[8];
+
+			snprintf(count, sizeof(count), "%d", first + i);
+			fds[i] = helper_hook(h, (const char *const[]){ count, NULL }, none, 10000);
+		}
+		usleep(200000);
+		for (int i = 0; i < HELPER_JOBS_MAX; i++)
+			assert_int_equal(hook_end(fds[i], output, sizeof(output)), 0);
+		usleep(20000); /* until the helper has counted them out */
+	}
+	stop(h);
 }
 
 static void closing_its_descriptor_ends_a_hook(void **state)
@@ -328,7 +396,9 @@ int main(void)
 		T(a_command_waits_for_its_lock),
 		T(a_command_has_a_clean_environment_and_the_network_s_rights_alone),
 		T(a_hook_has_its_words_and_no_rights),
+		T(the_helper_looks_itself_which_hook_there_is),
 		T(a_hook_that_hangs_may_end_itself_and_is_killed_otherwise),
+		T(who_reads_late_hears_of_the_end),
 		T(closing_its_descriptor_ends_a_hook),
 		T(too_many_jobs_are_refused_and_room_comes_back),
 		T(helper_and_hooks_die_with_the_program),

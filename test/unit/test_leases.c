@@ -281,6 +281,28 @@ static void a_lease_moves_to_another_relay_port(void **state)
 	leases_free(t);
 }
 
+static void a_lease_that_nobody_was_granted_follows_an_address(void **state)
+{
+	const struct lease_key one = key_of(LEASE_UDP, CLIENT, 1), moved = key_of(LEASE_UDP, CLIENT + 1, 1), taken = key_of(LEASE_UDP, CLIENT + 2, 1);
+	struct leases *t;
+	struct lease *l, *other;
+
+	(void)state;
+	assert_int_equal(leases_new(&t, 2, 2), 0);
+	assert_int_equal(leases_add(t, &one, 9000, LEASES_FOREVER, &l), 0);
+	assert_int_equal(leases_add(t, &taken, 9001, 5, &other), 0);
+	assert_int_equal(leases_follow(t, l, CLIENT + 2), -EEXIST);
+	assert_ptr_equal(leases_find(t, &one), l);
+	assert_int_equal(leases_follow(t, l, CLIENT + 1), 0);
+	assert_null(leases_find(t, &one));
+	assert_ptr_equal(leases_find(t, &moved), l);
+	assert_ptr_equal(leases_find_relay(t, LEASE_UDP, 9000), l);
+	assert_int_equal(leases_add(t, &one, 9002, LEASES_FOREVER, &other), 0); /* its place is free again */
+	leases_remove(t, l);
+	assert_null(leases_find(t, &moved));
+	leases_free(t);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -294,6 +316,7 @@ int main(void)
 		T(the_preferred_relay_port_is_the_same_after_an_upgrade),
 		T(a_lease_for_ever_counts_in_no_quota),
 		T(a_lease_moves_to_another_relay_port),
+		T(a_lease_that_nobody_was_granted_follows_an_address),
 	};
 
 	return RUN(tests);

@@ -35,6 +35,7 @@ static void run_for(struct seen *s, uint64_t ms)
 {
 	uv_timer_t timer;
 
+	uv_update_time(&s->loop); /* the loop stood still meanwhile, and counts from when it last ran */
 	uv_timer_init(&s->loop, &timer);
 	uv_timer_start(&timer, stop, ms, 0);
 	uv_run(&s->loop, UV_RUN_DEFAULT);
