@@ -26,7 +26,7 @@
 /* An answer that waits until what it says is on disk, and no flow lives on. */
 struct deletion {
 	struct lease_key key;
-	uint64_t promise, walk; /* the disk's, and conntrack's */
+	uint64_t promise, removal; /* the disk's, and the firewall's */
 	enum natpmp_result result;
 	struct gateway_asker asker;
 	struct natpmp_request request;
@@ -60,7 +60,8 @@ struct gateway {
 	uint64_t fault_ms;  /* since when the public address is unknown */
 	uint64_t addressless_ms, addressless_last_ms; /* since when WAN has no address, and when that was last seen */
 	uint64_t slept_ms;  /* clock_slept_ms when it was looked at last */
-	uint64_t recheck_ms[2]; /* UDP, TCP: when all holes may be rechecked again */
+	uint64_t recheck_ms[2]; /* UDP, TCP: when all holes may be rechecked again … */
+	bool recheck_due[2];	/* … and whether they are to be */
 	struct log_limit refusal_log, event_log;
 	bool closed;
 	unsigned closing; /* timers that are not closed yet */

@@ -214,17 +214,24 @@ static int nft_add(struct firewall *f, const struct firewall_mapping *m, size_t 
 }
 
 /* Where somebody took one part already, the others must go all the same, or nobody gets their keys again. */
-static int nft_remove(struct firewall *f, const struct firewall_mapping *m)
+static void remove_parts(struct firewall *f, const struct firewall_mapping *m)
 {
-	const int err = change(f, "delete", m, 1);
 	char ip[ENDPOINT_TEXT_MAX];
 
-	if (err == 0)
-		return 0;
 	ip_text(m->client_ip, ip);
 	runf(f, "delete element inet stunway inbound { %s . %u }\n", protocol_name(m->protocol), m->relay_port);
 	runf(f, "delete element inet stunway outbound { %s . %s . %u }\n", protocol_name(m->protocol), ip, m->internal_port);
 	free_outer(f, m->protocol, &m->outer);
+}
+
+/* A removal waits some 16 ms for the kernel's readers, however many it is of. */
+static int nft_remove(struct firewall *f, const struct firewall_mapping *m, size_t count)
+{
+	const int err = change(f, "delete", m, count);
+
+	for (size_t i = 0; i < count && err < 0; i++)
+		if (count == 1 || change(f, "delete", &m[i], 1) < 0)
+			remove_parts(f, &m[i]);
 	return err;
 }
 

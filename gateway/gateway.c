@@ -52,18 +52,18 @@ static int delete(struct gateway *g, const struct lease_key *key, const struct n
 	const struct gateway_asker *asker, struct gateway_answer *answer)
 {
 	const enum natpmp_result result = delete_matching(g, key);
-	const uint64_t promise = keeper_last(g->keeper), walk = rules_scrub(g->rules);
+	const uint64_t promise = keeper_last(g->keeper), removal = rules_scrub(g->rules);
 	size_t i = 0;
 
 	*answer = (struct gateway_answer){ .result = result }; /* port and lifetime 0 */
-	if (keeper_kept(g->keeper, promise) && rules_scrubbed(g->rules, walk))
+	if (keeper_kept(g->keeper, promise) && rules_gone(g->rules, removal))
 		return 1;
 	while (i < g->deletion_count && !same_key(&g->deletions[i].key, key))
 		i++;
 	if (i == DELETIONS_MAX)
 		return 0;
 	g->deletion_count += i == g->deletion_count;
-	g->deletions[i] = (struct deletion){ *key, promise, walk, result, *asker, *request };
+	g->deletions[i] = (struct deletion){ *key, promise, removal, result, *asker, *request };
 	return 0;
 }
 
@@ -76,7 +76,7 @@ static void tell_waiting(void *owner)
 	for (size_t i = g->deletion_count; i-- > 0;) {
 		const struct deletion d = g->deletions[i];
 
-		if (!keeper_kept(g->keeper, d.promise) || !rules_scrubbed(g->rules, d.walk))
+		if (!keeper_kept(g->keeper, d.promise) || !rules_gone(g->rules, d.removal))
 			continue;
 		g->deletions[i] = g->deletions[--g->deletion_count];
 		g->callbacks->answer(g->owner, &d.asker, &d.request, &(struct gateway_answer){ .result = d.result });

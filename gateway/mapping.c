@@ -130,7 +130,7 @@ void mapping_settle(struct mapping *m)
 	if (!settled(m) || !rules_add(g->rules, &m->rule) || !keeper_kept(g->keeper, m->promise))
 		return;
 	rules_scrub(g->rules);
-	if (!rules_scrubbed(g->rules, m->rule.walk))
+	if (!rules_scrubbed(g->rules, &m->rule))
 		return; /* it is asked again when that is so */
 	answer = mapping_answer(m, &m->request);
 	m->told |= m->waiting;
