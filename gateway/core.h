@@ -44,6 +44,7 @@ struct gateway {
 	struct pace *pace;
 	struct hooks *hooks; /* NULL: nobody to be told */
 	struct leases *leases;
+	size_t held[2]; /* leases: UDP, TCP */
 	struct servers *servers, *hosts; /* STUN, and for --tcp-keepalive */
 	struct pool *pool;
 	struct scout *scouts[2]; /* UDP, TCP */

@@ -49,6 +49,7 @@ void mapping_forget(struct mapping *m)
 	pace_drop(g->pace, &m->turn);
 	hooks_forget(&m->hooked);
 	punch_close(m->punch);
+	g->held[m->lease->key.protocol == LEASE_TCP]--;
 	leases_remove(g->leases, m->lease);
 	free(m->description);
 	free(m);
@@ -281,12 +282,26 @@ static int get_punch(struct gateway *g, struct mapping *m, const struct lease_ke
 	return err;
 }
 
+/*
+ * Whether the servers may be asked often enough for one hole more: a question each keepalive, and a fifth for repetitions and
+ * spare holes. One too many would make all of them late, and the carrier forget them.
+ */
+static bool can_be_held(const struct gateway *g, enum lease_protocol protocol)
+{
+	const uint64_t rate = servers_rate(g->servers, protocol), keepalive_ms = scout_keepalive_ms(scout_of(g, protocol));
+
+	return rate == 0 || line_is_direct(line_of(g, protocol)) ||
+		(g->held[protocol == LEASE_TCP] + 1) * 1000 <= rate * keepalive_ms * 4 / 5;
+}
+
 int mapping_begin(struct gateway *g, const struct lease_key *key, const struct natpmp_request *request,
 	const struct gateway_asker *asker)
 {
 	struct mapping *m;
 	int err = g->wan.ip ? leases_room(g->leases, key->client_ip) : -EADDRNOTAVAIL;
 
+	if (err == 0 && !can_be_held(g, key->protocol))
+		err = -EBUSY;
 	if (err < 0)
 		return err;
 	m = calloc(1, sizeof(*m));
@@ -305,6 +320,7 @@ int mapping_begin(struct gateway *g, const struct lease_key *key, const struct n
 		return err;
 	}
 	m->lease->owner = m;
+	g->held[key->protocol == LEASE_TCP]++;
 	m->promise = keeper_promise(g->keeper);
 	m->rule.mapping = (struct firewall_mapping){ .protocol = key->protocol, .relay_port = m->lease->relay_port,
 		.client_ip = key->client_ip, .internal_port = key->internal_port };
@@ -325,6 +341,8 @@ const char *mapping_why_not(int err)
 		return "the client has its --max-mappings-per-client";
 	case -ENOSPC:
 		return "there are --max-mappings";
+	case -EBUSY:
+		return "the STUN servers may not be asked often enough to hold more: name more with --stun, or raise --stun-rate if they are yours";
 	case -EACCES:
 		return "--access forbids it";
 	case -EADDRINUSE:
