@@ -5,6 +5,7 @@
 #include <string.h>
 
 #define SLEPT_MS	 2000 /* asleep for longer than this, the machine missed something */
+#define EXPIRED_MAX	 1000 /* mappings that end in one turn; the others have a second more */
 #define RECHECK_MS	 5000 /* a lossy line is suspect all the time: its holes are not all asked at each turn */
 
 static void send_all(struct gateway *g, enum errand errand)
@@ -94,6 +95,7 @@ void gateway_sweep(uv_timer_t *timer)
 {
 	struct gateway *g = timer->data;
 	const uint64_t now_ms = clock_ms();
+	unsigned ended = 0;
 	struct lease *next;
 
 	notice_sleep(g);
@@ -109,7 +111,8 @@ void gateway_sweep(uv_timer_t *timer)
 		if (m->astray)
 			pace_add(g->pace, &m->turn, MOVE);
 		if (now_ms >= l->expires_ms) {
-			mapping_end(m, "mapping expired");
+			if (ended++ < EXPIRED_MAX)
+				mapping_end(m, "mapping expired");
 			continue;
 		}
 		if (m->waiting)
