@@ -20,12 +20,15 @@
 #include "sys/log.h"
 
 #define DELETIONS_MAX	 64   /* answers to deletions that wait for disk and conntrack */
+#define DELETED_MAX	 500 /* mappings that a deletion ends in one turn */
 #define REFUSAL_LOG_MS	 10000
 #define REFUSAL_LOG_BURST 10
 
 /* An answer that waits until what it says is on disk, and no flow lives on. */
 struct deletion {
 	struct lease_key key;
+	uint64_t asked; /* the last promise then: what is newer is not meant */
+	bool whole;	/* nothing is left to be ended */
 	uint64_t promise, removal; /* the disk's, and the firewall's */
 	enum natpmp_result result;
 	struct gateway_asker asker;

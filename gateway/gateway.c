@@ -22,49 +22,70 @@ static bool key_matches(const struct lease *l, const struct lease_key *key)
 		(key->internal_port == 0 || l->key.internal_port == key->internal_port);
 }
 
+static bool is_meant(const struct deletion *d, const struct lease *l)
+{
+	return key_matches(l, &d->key) && ((const struct mapping *)l->owner)->promise <= d->asked;
+}
+
 /*
  * One mapping, or with port 0 all of the client and protocol. Deleting what is not there succeeds;
- * what the configuration made is not the client's to delete (section 3.4).
+ * what the configuration made is not the client's to delete (section 3.4). Of very many the rest ends in later turns.
  */
-static enum natpmp_result delete_matching(struct gateway *g, const struct lease_key *key)
+static void delete_matching(struct gateway *g, struct deletion *d)
 {
-	enum natpmp_result result = NATPMP_SUCCESS;
 	struct lease *next;
+	unsigned ended = 0;
 
-	for (struct lease *l = leases_next(g->leases, NULL); l; l = next) {
+	for (struct lease *l = leases_next(g->leases, NULL); l && ended < DELETED_MAX; l = next) {
 		struct mapping *m = l->owner;
 
 		next = leases_next(g->leases, l);
-		if (!key_matches(l, key))
+		if (!is_meant(d, l))
 			continue;
 		if (m->origin == ORIGIN_CONFIG) {
-			result = NATPMP_REFUSED;
+			d->result = NATPMP_REFUSED;
 		} else {
 			mapping_end(m, "mapping deleted");
-			keeper_promise(g->keeper);
+			ended++;
 		}
 	}
-	return result;
+	d->whole = ended < DELETED_MAX;
+	d->promise = ended ? keeper_promise(g->keeper) : keeper_last(g->keeper);
+	d->removal = rules_scrub(g->rules);
+}
+
+static bool is_deleted(struct gateway *g, const struct deletion *d)
+{
+	return d->whole && keeper_kept(g->keeper, d->promise) && rules_gone(g->rules, d->removal);
 }
 
 /* Deletes, and answers when the disk has forgotten it, too, and no flow lives on. With too many waiting it is the retransmission that is answered. */
 static int delete(struct gateway *g, const struct lease_key *key, const struct natpmp_request *request,
 	const struct gateway_asker *asker, struct gateway_answer *answer)
 {
-	const enum natpmp_result result = delete_matching(g, key);
-	const uint64_t promise = keeper_last(g->keeper), removal = rules_scrub(g->rules);
+	struct deletion d = { .key = *key, .asked = keeper_last(g->keeper), .asker = *asker, .request = *request };
 	size_t i = 0;
 
-	*answer = (struct gateway_answer){ .result = result }; /* port and lifetime 0 */
-	if (keeper_kept(g->keeper, promise) && rules_gone(g->rules, removal))
+	delete_matching(g, &d);
+	*answer = (struct gateway_answer){ .result = d.result }; /* port and lifetime 0 */
+	if (is_deleted(g, &d))
 		return 1;
 	while (i < g->deletion_count && !same_key(&g->deletions[i].key, key))
 		i++;
 	if (i == DELETIONS_MAX)
 		return 0;
 	g->deletion_count += i == g->deletion_count;
-	g->deletions[i] = (struct deletion){ *key, promise, removal, result, *asker, *request };
+	g->deletions[i] = d;
 	return 0;
+}
+
+/* Whether a deletion that is not done yet will come to it. */
+static bool is_doomed(const struct gateway *g, const struct lease *l)
+{
+	for (size_t i = 0; i < g->deletion_count; i++)
+		if (!g->deletions[i].whole && is_meant(&g->deletions[i], l))
+			return ((const struct mapping *)l->owner)->origin != ORIGIN_CONFIG;
+	return false;
 }
 
 /* The disk has what was promised, or fails, or conntrack was walked: those who waited for it hear. */
@@ -74,10 +95,13 @@ static void tell_waiting(void *owner)
 	struct lease *next;
 
 	for (size_t i = g->deletion_count; i-- > 0;) {
-		const struct deletion d = g->deletions[i];
+		struct deletion d;
 
-		if (!keeper_kept(g->keeper, d.promise) || !rules_gone(g->rules, d.removal))
+		if (!g->deletions[i].whole)
+			delete_matching(g, &g->deletions[i]);
+		if (!is_deleted(g, &g->deletions[i]))
 			continue;
+		d = g->deletions[i];
 		g->deletions[i] = g->deletions[--g->deletion_count];
 		g->callbacks->answer(g->owner, &d.asker, &d.request, &(struct gateway_answer){ .result = d.result });
 	}
@@ -148,6 +172,10 @@ int gateway_map(struct gateway *g, uint32_t client_ip, const struct natpmp_reque
 	if (key.internal_port == 0)
 		return refuse(answer, NATPMP_REFUSED); /* only a deletion may name no port */
 	l = leases_find(g->leases, &key);
+	if (l && is_doomed(g, l)) {
+		mapping_end(l->owner, "mapping deleted");
+		l = NULL;
+	}
 	if (l)
 		return renew(l->owner, request, asker, answer);
 	if (line_verdict(line_of(g, key.protocol)) == LINE_UNSUITED)

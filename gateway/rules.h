@@ -17,7 +17,7 @@
 
 struct rules;
 
-#define RULES_REMOVED 100
+#define RULES_REMOVED 50
 
 /*
  * One mapping's rule; whoever owns it writes `mapping`, but for its outer endpoint, and zeros the rest.
