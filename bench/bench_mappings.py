@@ -6,6 +6,9 @@
   add, renew       mappings granted a second, 32 asked at a time
   others wait      opcode 0 asked every 5 ms from another host while the first maps and renews, and in quiet: the slowest answers. The bar
                    is 20 ms; a control beside the gateway that only echoes shows what is the machine's
+  turns            of the gateway's loop meanwhile (bench/turns.c): the longest by the clock, of its own CPU time, and held, that is CPU and
+                   sleep in the kernel without what others had of the CPU; how many held over 20 ms. The bar is that none does
+  deleting         all of a size's mappings by one request, the largest last
   memory           Private_Dirty, more than without mappings, for each; the bar is 2 KiB (sockets are the kernel's)
   idle CPU         of the process while it only holds: 10,000 holes ask every 20 s; miniupnpd holds nothing
   new flows        datagrams of new flows a second of CPU from the line through the router to the LAN, the sender's work in it; all arrive
@@ -13,6 +16,7 @@
 miniupnpd gets no holes: what it grants ends at the router, so its adding costs no round trip. It is stopped when a step takes it
 longer than STUNWAY_BENCH_PATIENCE seconds (60). Other sizes: STUNWAY_BENCH_SIZES=10,100
 """
+import mmap
 import os
 import random
 import re
@@ -103,6 +107,19 @@ class Mapper:
                 raise TooSlow(f"{len(ports) - len(left) - len(waiting)} in {PATIENCE_S:.0f} s")
         return time.monotonic() - began
 
+    def delete_all(self):
+        """By one request; seconds until it is answered."""
+        began = time.monotonic()
+        self.socket.settimeout(2)
+        while time.monotonic() - began < PATIENCE_S:
+            self.socket.sendto(struct.pack("!BBHHHI", 0, 1, 0, 0, 0, 0), (ROUTER, 5351))
+            try:
+                if self.socket.recv(100)[:4] == b"\0\x81\0\0":
+                    return time.monotonic() - began
+            except TimeoutError:
+                pass
+        raise TooSlow(f"deletions in {PATIENCE_S:.0f} s")
+
 
 CONTROL = """
 import socket
@@ -150,6 +167,24 @@ class Asker:
                 thread.join()
 
 
+class Turns:
+    """What bench/turns.c, preloaded, measures in a file."""
+
+    def __init__(self, home):
+        self.path = os.path.join(home.directory, "turns")
+        with open(self.path, "wb") as f:
+            f.write(bytes(48))
+        self.file = open(self.path, "r+b")
+        self.map = mmap.mmap(self.file.fileno(), 48)
+        self.env = {**os.environ, "TURNS": self.path, "LD_PRELOAD": os.path.join(os.path.abspath(home.build), "bench", "libturns.so")}
+
+    def taken(self):
+        """A text of the turns since this was asked last."""
+        count, wall, cpu, held, longer, total = struct.unpack("=6Q", self.map[:48])
+        self.map[:48] = bytes(48)
+        return f"turns: {count:>6} of {total / max(count, 1):5.0f} us, longest {wall / 1000:6.1f} cpu {cpu / 1000:5.1f} held {held / 1000:5.1f} ms, over 20: {longer}"
+
+
 def slowest(times):
     return f"{sorted(times)[len(times) * 99 // 100]:6.1f} {max(times):6.1f}"
 
@@ -165,16 +200,16 @@ def cpu_s(pid):
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
-def stunway(home):
+def stunway(home, turns):
     home.stun.stop()  # 10,000 holes ask it 500 times a second, more than it would answer one address
     home.stun = home.spawn("stun", [home.program("server"), "--ipv4", STUN, "--ipv4", STUN_OTHER, "--rate", "0"],
                            ready=f"listening tcp {STUN_OTHER}:3479")
-    gateway = home.gateway("--max-mappings", "20000", "--max-mappings-per-client", "20000", "--relay-ports", "20000-32000",
-                           "--log-level", "warn", ready=None)
+    gateway = home.gateway("--max-mappings", "20000", "--stun-rate", "10000", "--max-mappings-per-client", "20000", "--relay-ports", "20000-32000",
+                           "--log-level", "warn", ready=None, env=turns.env)
     return gateway.pid
 
 
-def miniupnpd(home):
+def miniupnpd(home, turns):
     home.nft("router", MINIUPNPD_CHAINS)
     config = os.path.join(home.directory, "miniupnpd.conf")
     with open(config, "w", encoding="ascii") as f:
@@ -224,7 +259,8 @@ def measure(name, start):
     """Prints a line for each size."""
     rates = {}
     with Home(FULL_CONE) as home:
-        pid = start(home)
+        turns = Turns(home)
+        pid = start(home, turns)
         asker, mapper = Asker(home), Mapper(home)
         asker.pmp.address(10)
         for _ in range(3):
@@ -232,14 +268,18 @@ def measure(name, start):
         empty, had = private_dirty(pid), 1
         for size in SIZES:
             try:
+                turns.taken()
                 took, *adding = asker.during(lambda: mapper.map(range(FIRST + had, FIRST + size)))
                 added, had = size - had, size
+                adding.append(turns.taken())
                 memory = (private_dirty(pid) - empty) / (size - 1)
                 renewed, *renewing = asker.during(lambda: [mapper.map(range(FIRST, FIRST + size)) for _ in range(RENEWALS // size or 1)])
+                renewing.append(turns.taken())
                 before = cpu_s(pid)
                 time.sleep(QUIET_S)
                 busy = (cpu_s(pid) - before) / QUIET_S * 60
                 _, *quiet = asker.during(lambda: time.sleep(QUIET_S))
+                quiet.append(turns.taken())
                 ports = relay_ports(home, name)
                 rates[1] = rates.get(1) or max(new_flows(home, ports[:1]) for _ in range(2))
                 rates[size] = new_flows(home, ports)
@@ -248,8 +288,14 @@ def measure(name, start):
                 break
             print(f"{name:>10} {size:>8} {added / took:>8.0f} {len(renewed) * size / sum(renewed):>9.0f} {memory:>8.0f} {busy:>9.2f}"
                   f" {rates[size]:>11.0f} {rates[size] / rates[1]:>6.2f}", flush=True)
-            for what, (times, control) in [("adding", adding), ("renewing", renewing), ("quiet", quiet)]:
+            for what, (times, control, took) in [("adding", adding), ("renewing", renewing), ("quiet", quiet)]:
                 print(f"{'':>19} others wait, {what + ':':<10} {slowest(times)}   control {slowest(control)}", flush=True)
+                if name == "stunway":
+                    print(f"{'':>19} {took}", flush=True)
+        if name == "stunway" and had == SIZES[-1]:
+            took, times, control = asker.during(mapper.delete_all)
+            print(f"{'':>10} {had:>8} deleted in {took:.2f} s; others wait {slowest(times)}   control {slowest(control)}")
+            print(f"{'':>19} {turns.taken()}", flush=True)
 
 
 def main():

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #define SLEPT_MS	 2000 /* asleep for longer than this, the machine missed something */
+#define EXPIRED_MAX	 1000 /* mappings that end in one turn; the others have a second more */
 #define RECHECK_MS	 5000 /* a lossy line is suspect all the time: its holes are not all asked at each turn */
 
 static void send_all(struct gateway *g, enum errand errand)
@@ -86,13 +87,45 @@ static void notice_sleep(struct gateway *g)
 		line_here(g);
 }
 
+static void send_protocol(struct gateway *g, enum lease_protocol protocol, enum errand errand)
+{
+	for (struct lease *l = leases_next(g->leases, NULL); l; l = leases_next(g->leases, l))
+		if (l->key.protocol == protocol)
+			pace_add(g->pace, &((struct mapping *)l->owner)->turn, errand);
+}
+
+/* What is too soon is done by the sweep. */
+static void recheck_all(struct gateway *g, enum lease_protocol protocol)
+{
+	const size_t which = protocol == LEASE_TCP;
+
+	g->recheck_due[which] = clock_ms() < g->recheck_ms[which];
+	if (g->recheck_due[which])
+		return;
+	g->recheck_ms[which] = clock_ms() + RECHECK_MS;
+	send_protocol(g, protocol, RECHECK);
+	pool_recheck(g->pool, protocol);
+}
+
+/* No mapping of the NAT's lives on: each is learned anew. The other protocol's watch hole says what became of those. */
+static void renew_all(struct gateway *g, enum lease_protocol protocol)
+{
+	g->recheck_due[protocol == LEASE_TCP] = false;
+	send_protocol(g, protocol, RENEW);
+	pool_renew(g->pool, protocol);
+}
+
 void gateway_sweep(uv_timer_t *timer)
 {
 	struct gateway *g = timer->data;
 	const uint64_t now_ms = clock_ms();
+	unsigned ended = 0;
 	struct lease *next;
 
 	notice_sleep(g);
+	for (size_t i = 0; i < 2; i++)
+		if (g->recheck_due[i])
+			recheck_all(g, i ? LEASE_TCP : LEASE_UDP);
 	if (g->config->firewall->unheard)
 		rules_look(g->rules);
 	for (struct lease *l = leases_next(g->leases, NULL); l; l = next) {
@@ -102,7 +135,8 @@ void gateway_sweep(uv_timer_t *timer)
 		if (m->astray)
 			pace_add(g->pace, &m->turn, MOVE);
 		if (now_ms >= l->expires_ms) {
-			mapping_end(m, "mapping expired");
+			if (ended++ < EXPIRED_MAX)
+				mapping_end(m, "mapping expired");
 			continue;
 		}
 		if (m->waiters)
@@ -118,18 +152,6 @@ void gateway_sweep(uv_timer_t *timer)
 	view_sweep(g);
 }
 
-static void recheck_all(struct gateway *g, enum lease_protocol protocol)
-{
-	uint64_t *next_ms = &g->recheck_ms[protocol == LEASE_TCP];
-
-	if (clock_ms() < *next_ms)
-		return;
-	*next_ms = clock_ms() + RECHECK_MS;
-	for (struct lease *l = leases_next(g->leases, NULL); l; l = leases_next(g->leases, l))
-		if (l->key.protocol == protocol)
-			pace_add(g->pace, &((struct mapping *)l->owner)->turn, RECHECK);
-	pool_recheck(g->pool, protocol);
-}
 
 static void move(struct mapping *m)
 {
@@ -182,21 +204,15 @@ void gateway_keepalive_changed(void *owner, enum lease_protocol protocol)
 	pool_keepalive(g->pool, protocol, keepalive_ms);
 }
 
-/* A new public address: no hole of the old one lives on, and clients must renew (section 3.6). */
+/* A new public address: clients must renew (section 3.6). */
 static void moved(struct gateway *g, uint32_t ip)
 {
-	const bool first = g->public_ip == 0;
-
 	g->public_ip = ip;
 	g->public_since_ms = clock_ms();
 	if (ip != g->epoch_ip) {
 		g->epoch_ip = ip;
 		gateway_begin_epoch(g);
 	}
-	if (!first)
-		send_all(g, RENEW);
-	for (size_t i = 0; i < 2 && !first; i++)
-		pool_renew(g->pool, i ? LEASE_TCP : LEASE_UDP);
 	view_announce(g);
 }
 
@@ -242,6 +258,7 @@ static void verdict_came(struct gateway *g, enum lease_protocol protocol)
 void gateway_line_event(void *owner, enum lease_protocol protocol, enum line_event event)
 {
 	struct gateway *g = owner;
+	struct line *other = g->lines[protocol == LEASE_UDP];
 	const uint32_t ip = line_public_ip(line_of(g, protocol));
 
 	switch (event) {
@@ -256,6 +273,10 @@ void gateway_line_event(void *owner, enum lease_protocol protocol, enum line_eve
 		/* All mappings are new ones; but a watch hole that rests too long may only have lost its own. */
 		if (event == LINE_MOVED || g->config->watch_s * 1000 <= scout_keepalive_ms(scout_of(g, protocol)))
 			scout_moved(scout_of(g, protocol));
+		break;
+	case LINE_CHANGED:
+		renew_all(g, protocol);
+		line_doubt(other, ip != line_public_ip(other));
 		break;
 	case LINE_SUSPECT:
 		recheck_all(g, protocol);

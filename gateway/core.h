@@ -23,15 +23,19 @@
 #include "sys/log.h"
 
 #define DELETIONS_MAX	 64   /* answers to deletions that wait for disk and conntrack */
+#define DELETED_MAX	 500 /* mappings that a deletion ends in one turn */
 #define REFUSAL_LOG_MS	 10000
 #define REFUSAL_LOG_BURST 10
 
 /* An answer that waits until what it says is on disk, and no flow lives on. */
 struct deletion {
 	struct lease_key key;
-	uint64_t promise, walk; /* the disk's, and conntrack's */
+	bool by_client; /* who may not end what a person made */
+	uint64_t asked; /* the last promise then: what is newer is not meant */
+	bool whole;	/* nothing is left to be ended */
+	uint64_t promise, removal; /* the disk's, and the firewall's */
 	enum natpmp_result result;
-	struct gateway_asker asker;
+	struct gateway_asker asker; /* answer NULL: it has gone */
 	struct natpmp_request request;
 };
 
@@ -49,6 +53,7 @@ struct gateway {
 	struct pace *pace;
 	struct hooks *hooks; /* NULL: nobody to be told */
 	struct leases *leases;
+	size_t held[2]; /* leases: UDP, TCP */
 	struct servers *servers, *hosts; /* STUN, and for --tcp-keepalive */
 	struct pool *pool;
 	struct scout *scouts[2]; /* UDP, TCP */
@@ -67,7 +72,8 @@ struct gateway {
 	uint64_t fault_ms;  /* since when the public address is unknown */
 	uint64_t addressless_ms, addressless_last_ms; /* since when WAN has no address, and when that was last seen */
 	uint64_t slept_ms;  /* clock_slept_ms when it was looked at last */
-	uint64_t recheck_ms[2]; /* UDP, TCP: when all holes may be rechecked again */
+	uint64_t recheck_ms[2]; /* UDP, TCP: when all holes may be rechecked again … */
+	bool recheck_due[2];	/* … and whether they are to be */
 	struct log_limit refusal_log, event_log;
 	bool closed;
 	unsigned closing; /* timers that are not closed yet */

@@ -17,9 +17,9 @@ static int none_add(struct firewall *f, const struct firewall_mapping *m, size_t
 	return 0;
 }
 
-static int none_remove(struct firewall *f, const struct firewall_mapping *m)
+static int none_remove(struct firewall *f, const struct firewall_mapping *m, size_t count)
 {
-	(void)f, (void)m;
+	(void)f, (void)m, (void)count;
 	return 0;
 }
 

@@ -96,7 +96,8 @@ struct firewall_backend {
 	int (*open)(struct firewall **out, const struct firewall_config *config, char *why, size_t why_max);
 	/* So many mappings (1 to FIREWALL_BATCH) in one change. */
 	int (*add)(struct firewall *f, const struct firewall_mapping *m, size_t count);
-	int (*remove)(struct firewall *f, const struct firewall_mapping *m);
+	/* Likewise; what is not there is fine to take away, though slow. */
+	int (*remove)(struct firewall *f, const struct firewall_mapping *m, size_t count);
 	/*
 	 * Hairpin follows, all of them at once. An outer endpoint that another mapping has is
 	 * this one's from now on. NULL: the backend knows no hairpin, and may ignore `outer`.

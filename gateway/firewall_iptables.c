@@ -730,16 +730,21 @@ static int append(struct firewall *f, const struct firewall_mapping *m, size_t c
 	return err;
 }
 
-static int iptables_remove(struct firewall *f, const struct firewall_mapping *m)
+static int iptables_remove(struct firewall *f, const struct firewall_mapping *m, size_t count)
 {
-	const size_t at = find(f, m);
 	struct firewall_mapping gone;
+	size_t known = 0;
 
-	if (at == f->count)
-		return 0;
-	gone = f->mappings[at];
-	f->mappings[at] = f->mappings[--f->count];
-	return change(f, &gone);
+	for (size_t i = 0; i < count; i++) {
+		const size_t at = find(f, &m[i]);
+
+		if (at == f->count)
+			continue;
+		gone = f->mappings[at];
+		f->mappings[at] = f->mappings[--f->count];
+		known++;
+	}
+	return known == 0 ? 0 : change(f, known == 1 ? &gone : NULL);
 }
 
 /* Hairpin as it is to be: new endpoints are added, any other change writes that way anew. */

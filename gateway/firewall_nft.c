@@ -298,15 +298,21 @@ static void remove_part(struct firewall *f, size_t part, const struct firewall_m
 }
 
 /* Where somebody took one part already, the others must go all the same, or nobody gets their keys again. */
-static int nft_remove(struct firewall *f, const struct firewall_mapping *m)
+static void remove_parts(struct firewall *f, const struct firewall_mapping *m)
 {
-	const int err = change(f, "delete", m, 1);
-
-	if (err == 0)
-		return 0;
 	for (size_t part = 0; part < PARTS; part++)
 		remove_part(f, part, m);
 	free_outer(f, m->protocol, &m->outer);
+}
+
+/* A removal waits some 16 ms for the kernel's readers, however many it is of. */
+static int nft_remove(struct firewall *f, const struct firewall_mapping *m, size_t count)
+{
+	const int err = change(f, "delete", m, count);
+
+	for (size_t i = 0; i < count && err < 0; i++)
+		if (count == 1 || change(f, "delete", &m[i], 1) < 0)
+			remove_parts(f, &m[i]);
 	return err;
 }
 

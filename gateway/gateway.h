@@ -71,7 +71,7 @@ struct gateway_wish {
 /*
  * 1: *answer is to be told now. 0: the asker is answered later, perhaps before this returns. Negative errno, told as
  * gateway_why_not says: -EEXIST the relay port is another mapping's, -EBUSY the mapping is there with another relay port, -EPERM it is the
- * configuration's, -EAGAIN too many wait, -ENOTSUP the carrier's NAT is not suited, -EDQUOT, -ENOSPC, -EACCES, -EADDRINUSE, -EADDRNOTAVAIL.
+ * configuration's, -EAGAIN too many wait, -ENOBUFS the STUN servers' --stun-rate is used up, -ENOTSUP the carrier's NAT is not suited, -EDQUOT, -ENOSPC, -EACCES, -EADDRINUSE, -EADDRNOTAVAIL.
  */
 int gateway_wish(struct gateway *g, const struct gateway_wish *wish, const struct gateway_asker *asker, struct gateway_answer *answer);
 /* Likewise deletes it, whosever it is; answered when no flow of it lives. -ENOENT: there is none. */

@@ -242,14 +242,15 @@ static void silence(uv_timer_t *timer);
 static void watch_event(void *owner, enum hole_action event, bool disagree)
 {
 	struct line *l = owner;
+	struct endpoint before;
 
 	switch (event) {
-	case HOLE_OPENED:
-		learned(l);
-		break;
+	case HOLE_OPENED: /* for the first time; or nobody answered for a while, and who knows what else was lost meanwhile */
 	case HOLE_CHANGED:
+		before = punch_hole(l->watch)->before;
 		learned(l);
-		tell(l, LINE_SUSPECT);
+		if (before.port)
+			tell(l, endpoint_equal(&before, &punch_hole(l->watch)->outer) ? LINE_SUSPECT : LINE_CHANGED);
 		break;
 	case HOLE_SUSPECT:
 		tell(l, LINE_SUSPECT);
@@ -348,6 +349,14 @@ void line_recheck(struct line *l)
 		punch_recheck(l->watch);
 	if (l->public_ip != 0 && is_undecided(l))
 		restart_check(l);
+}
+
+void line_doubt(struct line *l, bool moved)
+{
+	if (moved)
+		punch_renew(l->watch);
+	else
+		punch_redial(l->watch);
 }
 
 static void free_line(uv_handle_t *handle)

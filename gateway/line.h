@@ -22,6 +22,7 @@ struct line;
 enum line_event {
 	LINE_UP,      /* the public address is known (again), line_is_direct may be another */
 	LINE_MOVED,   /* the public address is another, likewise */
+	LINE_CHANGED, /* the NAT forgot its mappings: others of the protocol have other outer ports as well. Follows LINE_UP or LINE_MOVED */
 	LINE_SUSPECT, /* other holes may want to look too */
 	LINE_VERDICT, /* line_verdict says something new */
 };
@@ -59,6 +60,8 @@ struct line_nat line_nat(const struct line *l);
 uint32_t line_public_ip(const struct line *l);
 /* The list of servers changed. */
 void line_recheck(struct line *l);
+/* The other protocol's line is another: asks at once. moved: its public address is, so that nothing old can live. */
+void line_doubt(struct line *l, bool moved);
 /*
  * The line has this address (host order) and interface now, and perhaps had them before: asks at
  * once what is outside, and what the NAT is like. 0: it has none, nobody is asked. A failure is

@@ -67,6 +67,7 @@ void mapping_forget(struct mapping *m)
 	view_tell_gone(m);
 	pace_drop(g->pace, &m->turn);
 	hooks_forget(&m->hooked);
+	g->held[m->lease->key.protocol == LEASE_TCP]--;
 	leases_remove(g->leases, m->lease);
 	discard(m);
 }
@@ -187,7 +188,7 @@ void mapping_settle(struct mapping *m)
 	if (!settled(m) || !rules_add(g->rules, &m->rule) || !keeper_kept(g->keeper, m->promise))
 		return;
 	rules_scrub(g->rules);
-	if (!rules_scrubbed(g->rules, m->rule.walk))
+	if (!rules_scrubbed(g->rules, &m->rule))
 		return; /* it is asked again when that is so */
 	mapping_answer_waiting(m, NATPMP_SUCCESS, clock_ms());
 	tell_hook(m, m->outer);
@@ -378,6 +379,18 @@ int mapping_adopt(struct mapping *m, const struct grant *grant)
 	return 0;
 }
 
+/*
+ * Whether the servers may be asked often enough for one hole more: a question each keepalive, and a fifth for repetitions and
+ * spare holes. One too many would make all of them late, and the carrier forget them.
+ */
+static bool can_be_held(const struct gateway *g, enum lease_protocol protocol)
+{
+	const uint64_t rate = servers_rate(g->servers, protocol), keepalive_ms = scout_keepalive_ms(scout_of(g, protocol));
+
+	return rate == 0 || line_is_direct(line_of(g, protocol)) ||
+		(g->held[protocol == LEASE_TCP] + 1) * 1000 <= rate * keepalive_ms * 4 / 5;
+}
+
 /* What may fail of a new mapping. */
 static int prepare(struct mapping *m, const struct lease_key *key, const struct grant *grant, const struct gateway_asker *asker)
 {
@@ -398,6 +411,8 @@ int mapping_begin(struct gateway *g, const struct lease_key *key, const struct g
 	struct mapping *m;
 	int err = g->wan.ip ? leases_room(g->leases, key->client_ip) : -EADDRNOTAVAIL;
 
+	if (err == 0 && !can_be_held(g, key->protocol))
+		err = -ENOBUFS;
 	if (err < 0)
 		return err;
 	m = calloc(1, sizeof(*m));
@@ -411,6 +426,7 @@ int mapping_begin(struct gateway *g, const struct lease_key *key, const struct g
 		return err;
 	}
 	m->lease->owner = m;
+	g->held[key->protocol == LEASE_TCP]++;
 	m->promise = keeper_promise(g->keeper);
 	m->rule.mapping = (struct firewall_mapping){ .protocol = key->protocol, .relay_port = m->lease->relay_port,
 		.client_ip = key->client_ip, .internal_port = key->internal_port };

@@ -94,6 +94,8 @@ static void broken(void *owner, struct dial *d)
 	/* What an anchor holds is not broken by the end of a question's connection. */
 	if (!was_held || p->hole.asking || !p->anchor || !anchor_stands(p->anchor))
 		hole_break(&p->hole, &server, clock_ms());
+	else
+		hole_closed(&p->hole);
 	advance(p);
 }
 
@@ -144,9 +146,10 @@ static void fire(uv_timer_t *timer)
 }
 
 /* What did not answer is not asked again, but it may still hold: it stays until another stands. */
-static void doubt(struct punch *p, const struct endpoint *server)
+static void doubt(struct punch *p, const struct endpoint *server, bool stale)
 {
-	servers_failed(p->config.servers, p->config.protocol, server);
+	if (!stale)
+		servers_failed(p->config.servers, p->config.protocol, server);
 	p->doubted |= is_to(p->held, server);
 	if (is_to(p->fresh, server)) {
 		dial_close(p->fresh);
@@ -204,6 +207,8 @@ static void choose_server(struct punch *p, bool retry)
 
 	if (retry)
 		hole_choose(&p->hole, servers_next(c->servers, c->protocol, hole_server(&p->hole)));
+	else if (p->held && p->doubted) /* beside it */
+		hole_choose(&p->hole, servers_next(c->servers, c->protocol, hole_server(&p->hole) + 1));
 	else if (!p->held) /* a connection that stands is worth more than the best server */
 		hole_choose(&p->hole, servers_choose(c->servers, c->protocol, p->seed, !c->steady));
 }
@@ -243,7 +248,7 @@ static enum hole_action step_once(struct punch *p, struct hole_step *step)
 
 static void advance(struct punch *p)
 {
-	struct hole_step step;
+	struct hole_step step = { 0 };
 	enum hole_action action;
 	uint64_t now_ms, wake_ms;
 
@@ -251,7 +256,7 @@ static void advance(struct punch *p)
 		if (action == HOLE_SEND)
 			ask(p, &step);
 		else if (action == HOLE_FAILED)
-			doubt(p, &step.to);
+			doubt(p, &step.to, step.stale);
 		else
 			p->config.event(p->config.owner, action, step.disagree);
 	}
@@ -307,6 +312,7 @@ static void drop_dials(struct punch *p)
 	dial_close(p->fresh);
 	p->held = p->fresh = NULL;
 	p->doubted = false;
+	hole_closed(&p->hole);
 }
 
 int punch_open(struct punch **out, const struct punch_config *config)
@@ -349,14 +355,27 @@ static void restart(struct punch *p)
 	uv_timer_start(&p->timer, fire, 0, 0);
 }
 
+void punch_redial(struct punch *p)
+{
+	size_t count;
+
+	if (!p || p->paused)
+		return;
+	servers_list(p->config.servers, p->config.protocol, &count);
+	if (p->held && count > 1)
+		p->doubted = true;
+	restart(p);
+}
+
 void punch_renew(struct punch *p)
 {
 	if (!p || p->paused)
 		return;
-	drop_dials(p);
+	p->doubted = p->held != NULL;
 	if (p->anchor)
 		anchor_renew(p->anchor);
-	restart(p);
+	hole_anew(&p->hole, clock_ms());
+	uv_timer_start(&p->timer, fire, 0, 0);
 }
 
 void punch_pause(struct punch *p)

@@ -46,7 +46,9 @@ void punch_assign(struct punch *p, punch_event_fn *event, void *owner);
 void punch_keepalive(struct punch *p, uint32_t keepalive_ms);
 /* Asks now: something suggests that the outer endpoint is another, or servers are known at last. NULL is fine. */
 void punch_recheck(struct punch *p);
-/* The same by new connections: the old ones cannot live on, since the public address is another. NULL is fine. */
+/* The same by a new connection, if that can be had beside the old one: what is silent on it may be dead. NULL is fine. */
+void punch_redial(struct punch *p);
+/* The same by a new connection, and one answer is enough: the NAT is known to have forgotten its mappings. NULL is fine. */
 void punch_renew(struct punch *p);
 /* The line has no NAT, or has one again. */
 void punch_direct(struct punch *p, bool direct);

@@ -16,47 +16,83 @@ static bool is_clients(const struct mapping *m)
 	return m->origin == ORIGIN_NAT_PMP || m->origin == ORIGIN_PCP;
 }
 
-/* One mapping, or with port 0 all of the client and protocol. Deleting what is not there succeeds. */
-static enum natpmp_result delete_matching(struct gateway *g, const struct lease_key *key, bool by_client)
+static bool is_meant(const struct deletion *d, const struct lease *l)
 {
-	enum natpmp_result result = NATPMP_SUCCESS;
+	return key_matches(l, &d->key) && ((const struct mapping *)l->owner)->promise <= d->asked;
+}
+
+static bool may_delete(const struct deletion *d, const struct mapping *m)
+{
+	return is_clients(m) || (m->origin == ORIGIN_WEB && !d->by_client);
+}
+
+/*
+ * One mapping, or with port 0 all of the client and protocol. Deleting what is not there succeeds. Of very many the rest
+ * ends in later turns.
+ */
+static void delete_matching(struct gateway *g, struct deletion *d)
+{
 	struct lease *next;
+	unsigned ended = 0;
 
-	for (struct lease *l = leases_next(g->leases, NULL); l; l = next) {
-		struct mapping *m = l->owner;
-
+	for (struct lease *l = leases_next(g->leases, NULL); l && ended < DELETED_MAX; l = next) {
 		next = leases_next(g->leases, l);
-		if (!key_matches(l, key))
+		if (!is_meant(d, l))
 			continue;
-		if (by_client && !is_clients(m)) {
-			result = NATPMP_REFUSED;
+		if (may_delete(d, l->owner)) {
+			mapping_end(l->owner, "mapping deleted");
+			ended++;
 		} else {
-			mapping_end(m, "mapping deleted");
-			keeper_promise(g->keeper);
+			d->result = NATPMP_REFUSED;
 		}
 	}
-	return result;
+	d->whole = ended < DELETED_MAX;
+	d->promise = ended ? keeper_promise(g->keeper) : keeper_last(g->keeper);
+	d->removal = rules_scrub(g->rules);
+}
+
+static bool is_deleted(struct gateway *g, const struct deletion *d)
+{
+	return d->whole && keeper_kept(g->keeper, d->promise) && rules_gone(g->rules, d->removal);
 }
 
 /* 1: *answer is known. 0: it follows when the disk has forgotten it, too, and no flow lives on. -EAGAIN: too many wait. */
-static int delete(struct gateway *g, const struct deletion *d, bool by_client, struct gateway_answer *answer)
+static int delete(struct gateway *g, struct deletion d, struct gateway_answer *answer)
 {
-	struct deletion mine = *d;
 	size_t i = 0;
 
-	mine.result = delete_matching(g, &d->key, by_client);
-	mine.promise = keeper_last(g->keeper);
-	mine.walk = rules_scrub(g->rules);
-	*answer = (struct gateway_answer){ .result = mine.result }; /* port and lifetime 0 */
-	if (keeper_kept(g->keeper, mine.promise) && rules_scrubbed(g->rules, mine.walk))
+	d.asked = keeper_last(g->keeper);
+	delete_matching(g, &d);
+	*answer = (struct gateway_answer){ .result = d.result }; /* port and lifetime 0 */
+	if (is_deleted(g, &d))
 		return 1;
-	while (i < g->deletion_count && !(same_key(&g->deletions[i].key, &d->key) && same_asker(&g->deletions[i].asker, &d->asker)))
+	while (i < g->deletion_count && !(same_key(&g->deletions[i].key, &d.key) && same_asker(&g->deletions[i].asker, &d.asker)))
 		i++;
 	if (i == DELETIONS_MAX)
 		return -EAGAIN;
 	g->deletion_count += i == g->deletion_count;
-	g->deletions[i] = mine;
+	g->deletions[i] = d;
 	return 0;
+}
+
+/* Whether a deletion that is not done yet will come to it. */
+static bool is_doomed(const struct gateway *g, const struct lease *l)
+{
+	for (size_t i = 0; i < g->deletion_count; i++)
+		if (!g->deletions[i].whole && is_meant(&g->deletions[i], l))
+			return may_delete(&g->deletions[i], l->owner);
+	return false;
+}
+
+/* The mapping of a key, if it is not about to go. */
+static struct lease *find_lasting(struct gateway *g, const struct lease_key *key)
+{
+	struct lease *l = leases_find(g->leases, key);
+
+	if (!l || !is_doomed(g, l))
+		return l;
+	mapping_end(l->owner, "mapping deleted");
+	return NULL;
 }
 
 void request_kept(void *owner)
@@ -65,12 +101,16 @@ void request_kept(void *owner)
 	struct lease *next;
 
 	for (size_t i = g->deletion_count; i-- > 0;) {
-		const struct deletion d = g->deletions[i];
+		struct deletion d;
 
-		if (!keeper_kept(g->keeper, d.promise) || !rules_scrubbed(g->rules, d.walk))
+		if (!g->deletions[i].whole)
+			delete_matching(g, &g->deletions[i]);
+		if (!is_deleted(g, &g->deletions[i]))
 			continue;
+		d = g->deletions[i];
 		g->deletions[i] = g->deletions[--g->deletion_count];
-		d.asker.answer(d.asker.owner, &d.asker, &d.request, &(struct gateway_answer){ .result = d.result });
+		if (d.asker.answer)
+			d.asker.answer(d.asker.owner, &d.asker, &d.request, &(struct gateway_answer){ .result = d.result });
 	}
 	for (struct lease *l = leases_next(g->leases, NULL); l; l = next) {
 		struct mapping *m = l->owner;
@@ -152,10 +192,10 @@ int gateway_map(struct gateway *g, uint32_t client_ip, const struct natpmp_reque
 	int err;
 
 	if (request->lifetime_s == 0) /* with too many waiting it is the retransmission that is answered */
-		return delete(g, &(struct deletion){ .key = key, .asker = *asker, .request = *request }, true, answer) == 1;
+		return delete(g, (struct deletion){ .key = key, .by_client = true, .asker = *asker, .request = *request }, answer) == 1;
 	if (key.internal_port == 0)
 		return refuse(answer, NATPMP_REFUSED); /* only a deletion may name no port */
-	l = leases_find(g->leases, &key);
+	l = find_lasting(g, &key);
 	if (l)
 		return renew(l->owner, &grant, asker, answer) == 1;
 	if (line_verdict(line_of(g, key.protocol)) == LINE_UNSUITED)
@@ -174,7 +214,7 @@ int gateway_wish(struct gateway *g, const struct gateway_wish *wish, const struc
 	const struct grant grant = { .origin = ORIGIN_WEB, .relay_port = wish->relay_port, .description = wish->description,
 		.request = { .opcode = wish->key.protocol == LEASE_TCP ? NATPMP_MAP_TCP : NATPMP_MAP_UDP,
 			.internal_port = wish->key.internal_port, .lifetime_s = gateway_hold_s(g, wish->lifetime_s) } };
-	struct lease *l = leases_find(g->leases, &wish->key);
+	struct lease *l = find_lasting(g, &wish->key);
 	int err;
 
 	if (l) {
@@ -197,7 +237,7 @@ int gateway_unmap(struct gateway *g, const struct lease_key *key, const struct g
 		return -ENOENT;
 	if (((const struct mapping *)l->owner)->origin == ORIGIN_CONFIG)
 		return -EPERM;
-	return delete(g, &(struct deletion){ .key = *key, .asker = *asker }, false, answer);
+	return delete(g, (struct deletion){ .key = *key, .asker = *asker }, answer);
 }
 
 void gateway_forget(struct gateway *g, const struct lease_key *key, const struct gateway_asker *asker)
@@ -207,7 +247,7 @@ void gateway_forget(struct gateway *g, const struct lease_key *key, const struct
 
 	for (size_t i = g->deletion_count; i-- > 0;)
 		if (same_key(&g->deletions[i].key, key) && same_asker(&g->deletions[i].asker, asker))
-			g->deletions[i] = g->deletions[--g->deletion_count];
+			g->deletions[i].asker.answer = NULL; /* the deletion goes on */
 	if (!m)
 		return;
 	mapping_not_waiting(m, asker);
@@ -234,6 +274,8 @@ const char *gateway_why_not(int err)
 		return "the relay port is another mapping's";
 	case -EBUSY:
 		return "the mapping is there with another relay port: delete it first";
+	case -ENOBUFS:
+		return "the STUN servers may not be asked often enough to hold more: name more with --stun, or raise --stun-rate if they are yours";
 	case -EPERM:
 		return "it is a mapping of the configuration file: change it there";
 	case -ENOTSUP:

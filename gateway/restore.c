@@ -57,6 +57,7 @@ static int plant(struct gateway *g, const struct state_mapping *s, bool on_wan)
 		return err;
 	}
 	m->lease->owner = m;
+	g->held[s->key.protocol == LEASE_TCP]++;
 	return 0;
 }
 

@@ -18,12 +18,29 @@
 #define REACH_MAX	 64 /* outer endpoints at once */
 #define RETRY_MS	 1000
 
+/* A rule that is to be taken down, or was and has flows still. */
+struct removed {
+	struct firewall_mapping mapping;
+	uint32_t generation;
+	uint64_t walk;
+};
+
+/* In their order: from `first` on they wait for their walk, from `up` on they stand. The array begins with number `base`. */
+struct removals {
+	struct removed *at;
+	size_t first, up, count, room;
+	uint64_t base;
+};
+
 struct rules {
 	struct rules_config config;
 	char wan[IF_NAMESIZE];
 	struct scrub *scrub;
 	struct rule *unreached[REACH_MAX];
 	size_t unreached_count;
+	struct removals removals;
+	uv_timer_t removing; /* runs while more are to be taken down than one turn may */
+	unsigned closing; /* timers that are not closed yet */
 	struct rule *all;
 	uint32_t generation;
 	uint64_t confirm_ms; /* when the firewall is to be asked again */
@@ -93,14 +110,9 @@ static void delist(struct rule *rule)
 	rule->at = NULL;
 }
 
-uint64_t rules_scrub(struct rules *r)
+bool rules_scrubbed(const struct rules *r, const struct rule *rule)
 {
-	return scrub_run(r->scrub);
-}
-
-bool rules_scrubbed(const struct rules *r, uint64_t walk)
-{
-	return scrub_is_done(r->scrub, walk);
+	return scrub_is_done(r->scrub, rule->walk);
 }
 
 static uint64_t scrub_port(struct rules *r, const struct conntrack_port *port)
@@ -145,6 +157,105 @@ static void scrub_all(struct rules *r, bool lead)
 		scrub_port(r, &port);
 	}
 	scrub_run(r->scrub);
+}
+
+/* --- taking down: together, but so many a turn --- */
+
+static void take_some_down(struct rules *r)
+{
+	struct removals *q = &r->removals;
+	const size_t from = q->up;
+	struct firewall_mapping m[RULES_REMOVED];
+	size_t n = 0;
+
+	for (; q->up < q->count && n < RULES_REMOVED; q->up++)
+		if (q->at[q->up].generation == r->generation) /* else it went with the table */
+			m[n++] = q->at[q->up].mapping;
+	if (n > 0 && r->config.backend->remove(r->config.firewall, m, n) < 0)
+		complain(r, n > 1 ? "firewall had not all mappings that ended, the first of them" : "firewall did not have a mapping that ended", m);
+	for (size_t i = from; i < q->up; i++)
+		q->at[i].walk = scrub_later(r, &q->at[i].mapping, false);
+}
+
+static void take_down(uv_timer_t *timer)
+{
+	struct rules *r = timer->data;
+
+	take_some_down(r);
+	scrub_run(r->scrub);
+	if (r->removals.up < r->removals.count)
+		uv_timer_start(timer, take_down, 1, 0);
+	if (r->config.walked)
+		r->config.walked(r->config.owner); /* where there is nothing to walk for */
+}
+
+uint64_t rules_scrub(struct rules *r)
+{
+	struct removals *q = &r->removals;
+
+	if (!uv_is_active((const uv_handle_t *)&r->removing))
+		take_some_down(r);
+	if (q->up < q->count && !uv_is_active((const uv_handle_t *)&r->removing))
+		uv_timer_start(&r->removing, take_down, 1, 0);
+	scrub_run(r->scrub);
+	return q->base + q->count;
+}
+
+bool rules_gone(struct rules *r, uint64_t number)
+{
+	struct removals *q = &r->removals;
+
+	while (q->first < q->up && scrub_is_done(r->scrub, q->at[q->first].walk))
+		q->first++;
+	return q->base + q->first >= number;
+}
+
+/* What is done for makes room, where it is half of the array. */
+static void tidy(struct removals *q)
+{
+	if (q->first * 2 < q->count)
+		return;
+	memmove(q->at, q->at + q->first, (q->count - q->first) * sizeof(*q->at));
+	q->base += q->first;
+	q->count -= q->first;
+	q->up -= q->first;
+	q->first = 0;
+}
+
+static int queue_removal(struct rules *r, const struct rule *rule)
+{
+	struct removals *q = &r->removals;
+
+	rules_gone(r, 0);
+	if (q->count == q->room) {
+		struct removed *at;
+
+		tidy(q);
+		if (q->count == q->room) {
+			at = realloc(q->at, (2 * q->room + 16) * sizeof(*at));
+			if (!at)
+				return -ENOMEM;
+			q->at = at;
+			q->room = 2 * q->room + 16;
+		}
+	}
+	q->at[q->count++] = (struct removed){ .mapping = rule->mapping, .generation = rule->generation };
+	return 0;
+}
+
+/* A mapping that comes where one is about to be taken down must come after. */
+static void make_way(struct rules *r, const struct firewall_mapping *m)
+{
+	struct removals *q = &r->removals;
+
+	for (size_t i = q->up; i < q->count; i++) {
+		const struct firewall_mapping *old = &q->at[i].mapping;
+
+		if (old->protocol == m->protocol &&
+			(old->relay_port == m->relay_port || (old->client_ip == m->client_ip && old->internal_port == m->internal_port)))
+			while (q->up <= i)
+				take_some_down(r);
+	}
 }
 
 /* --- putting up many: something each turn. Of a timer of 0 ms libuv would make one turn. --- */
@@ -228,6 +339,7 @@ static void rebuild(struct rules *r)
 
 void rules_want(struct rules *r, struct rule *rule)
 {
+	make_way(r, &rule->mapping);
 	enlist(r, rule);
 	load_in(r, 0);
 }
@@ -274,6 +386,7 @@ bool rules_add(struct rules *r, struct rule *rule)
 	if (rules_stands(r, rule))
 		return true;
 	rule->mapping.outer = rule->outer;
+	make_way(r, &rule->mapping);
 	enlist(r, rule);
 	if (r->tableless)
 		return false; /* it comes with the others */
@@ -349,8 +462,11 @@ void rules_reach_now(struct rules *r)
 
 void rules_remove(struct rules *r, struct rule *rule)
 {
-	if (rule->stands && r->config.backend->remove(r->config.firewall, &rule->mapping) < 0 && rules_stands(r, rule))
-		complain(r, "firewall kept a mapping that ended", &rule->mapping);
+	if (rule->stands && queue_removal(r, rule) < 0) {
+		r->config.backend->remove(r->config.firewall, &rule->mapping, 1);
+		rules_forget(r, rule);
+	}
+	rule->stands = false;
 	rules_forget(r, rule);
 }
 
@@ -366,6 +482,8 @@ void rules_forget(struct rules *r, struct rule *rule)
 void rules_move(struct rules *r, const char *wan, uint32_t wan_ip)
 {
 	if (wan_ip != r->config.wan_ip) {
+		while (r->removals.up < r->removals.count)
+			take_some_down(r);
 		scrub_all(r, false); /* of the address that is gone */
 		r->config.wan_ip = wan_ip;
 	}
@@ -390,7 +508,8 @@ int rules_open(struct rules **out, const struct rules_config *config)
 		return err;
 	}
 	uv_timer_init(config->loop, &r->loading);
-	r->loading.data = r;
+	uv_timer_init(config->loop, &r->removing);
+	r->loading.data = r->removing.data = r;
 	malloc_trim(0); /* as loaded() does, of what the building of the table left */
 	*out = r;
 	return 0;
@@ -398,13 +517,24 @@ int rules_open(struct rules **out, const struct rules_config *config)
 
 static void free_rules(uv_handle_t *handle)
 {
-	free(handle->data);
+	struct rules *r = handle->data;
+
+	if (--r->closing > 0)
+		return;
+	free(r->removals.at);
+	free(r);
 }
 
 void rules_close(struct rules *r)
 {
+	struct removals *q;
+
 	if (!r)
 		return;
+	for (q = &r->removals; q->up < q->count; q->up++)
+		scrub_later(r, &q->at[q->up].mapping, false);
 	scrub_close(r->scrub);
+	r->closing = 2;
 	uv_close((uv_handle_t *)&r->loading, free_rules);
+	uv_close((uv_handle_t *)&r->removing, free_rules);
 }

@@ -17,6 +17,8 @@
 
 struct rules;
 
+#define RULES_REMOVED 50
+
 /*
  * One mapping's rule; whoever owns it writes `mapping`, but for its outer endpoint, and zeros the rest.
  * It stays where it is until it is removed.
@@ -26,7 +28,7 @@ struct rule {
 	struct endpoint outer;		 /* private: what it is to be told */
 	bool stands;			 /* private: the firewall took it */
 	uint32_t generation;		 /* private: when; another than that of the rules means it may be lost */
-	uint64_t walk;			 /* rules_scrubbed of this: its older flows have ended */
+	uint64_t walk;			 /* private: the one that ends its older flows */
 	struct rule *next, **at;	 /* private: all rules */
 };
 
@@ -60,13 +62,19 @@ bool rules_confirm(struct rules *r, struct rule *rule);
 void rules_reach(struct rules *r, struct rule *rule, const struct endpoint *outer);
 /* LAN hosts' older flows there end with the next rules_scrub, which may come when it suits. */
 void rules_reach_now(struct rules *r);
-/* Takes a rule down; its flows end with the next rules_scrub. */
+/*
+ * Takes a rule down with the next rules_scrub, and then ends its flows. Of many, RULES_REMOVED a turn of the loop, since the
+ * firewall waits for the kernel each time. The rule itself may go at once.
+ */
 void rules_remove(struct rules *r, struct rule *rule);
 /* Likewise where the firewall as a whole is gone already. */
 void rules_forget(struct rules *r, struct rule *rule);
-/* Older flows of changed rules, those that were removed as well, end soon: with the walk of this number. */
+/* Older flows of changed rules, those that were removed as well, end soon. The number is for rules_gone. */
 uint64_t rules_scrub(struct rules *r);
-bool rules_scrubbed(const struct rules *r, uint64_t walk);
+/* Older flows of a rule that was put up have ended. */
+bool rules_scrubbed(const struct rules *r, const struct rule *rule);
+/* The rules that were removed before that rules_scrub are gone, and their flows have ended. */
+bool rules_gone(struct rules *r, uint64_t number);
 /* The line is another interface, or has another address. */
 void rules_move(struct rules *r, const char *wan, uint32_t wan_ip);
 /* Somebody else changed the firewall: looks, and mends. */

@@ -331,6 +331,17 @@ uint64_t servers_reserve(struct servers *s, enum lease_protocol protocol, uint32
 	return when_ms;
 }
 
+uint32_t servers_rate(const struct servers *s, enum lease_protocol protocol)
+{
+	const struct list *l = list_read(s, protocol);
+	uint32_t rate = 0;
+
+	for (size_t i = 0; i < l->count; i++)
+		if (!health_sick(&l->health[i]))
+			rate += s->config.per_second;
+	return rate;
+}
+
 void servers_retry(struct servers *s)
 {
 	for (size_t i = 0; i < s->name_count; i++) {

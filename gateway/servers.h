@@ -69,6 +69,9 @@ uint32_t servers_next(const struct servers *s, enum lease_protocol protocol, uin
 /* When a question to it may go: now or later. Each question wants a place, its repetitions as well. */
 uint64_t servers_reserve(struct servers *s, enum lease_protocol protocol, uint32_t server);
 
+/* So many questions a second may go to all of them that are not known to be silent; 0: there is none. */
+uint32_t servers_rate(const struct servers *s, enum lease_protocol protocol);
+
 void servers_answered(struct servers *s, enum lease_protocol protocol, const struct endpoint *server, uint32_t rtt_ms);
 void servers_failed(struct servers *s, enum lease_protocol protocol, const struct endpoint *server);
 /* A TCP connection was closed after its first answer; it gave a second one. */

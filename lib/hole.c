@@ -9,6 +9,9 @@
  */
 static const struct transaction_timing timing = { .rto_ms = 500, .rc = 3, .rm = 2, .stream_ms = 4000 };
 
+/* On a connection that stands TCP repeats what was lost after 0.2 and 0.6 s, and a round trip each. */
+#define STANDING_MS 1000
+
 #define SLOWEST_MS	  30000 /* between questions of a lost hole */
 #define ROUNDS_MAX	  5	/* 1000 ms << 5: slower than the slowest */
 #define LOST_AFTER	  2	/* failures in a row at least */
@@ -49,6 +52,17 @@ static void lose(struct hole *h)
 	}
 }
 
+/* The connection may be one that the NAT forgot: another is tried at once, and only its failure is a server's. */
+static void distrust(struct hole *h, uint64_t now_ms)
+{
+	h->stands = h->standing = false;
+	if (h->failures < UINT8_MAX)
+		h->failures++;
+	h->turn++;
+	h->rested = false;
+	ask_at(h, now_ms);
+}
+
 /* Every server has its turn at once; a whole round without an answer slows down, 1 s, 2 s, … 30 s. */
 static void fail(struct hole *h, size_t servers, uint64_t now_ms)
 {
@@ -71,10 +85,14 @@ static void fail(struct hole *h, size_t servers, uint64_t now_ms)
 
 static void start_question(struct hole *h, const struct endpoint *server, uint64_t now_ms)
 {
+	struct transaction_timing patience = timing;
 	uint8_t chosen[12];
 
+	h->standing = h->stands && endpoint_equal(server, &h->asked);
+	if (h->standing)
+		patience.stream_ms = STANDING_MS + 2 * h->rtt_ms;
 	h->config.random(chosen, sizeof(chosen));
-	transaction_start(&h->question, chosen, &timing, h->config.stream, now_ms);
+	transaction_start(&h->question, chosen, &patience, h->config.stream, now_ms);
 	if (h->rested)
 		h->silent_ms = now_ms - h->heard_ms < UINT32_MAX ? (uint32_t)(now_ms - h->heard_ms) : UINT32_MAX;
 	h->asked = *server;
@@ -116,7 +134,11 @@ enum hole_action hole_step(struct hole *h, const struct endpoint *servers, size_
 		return HOLE_SEND;
 	case TRANSACTION_FAILED:
 		step->to = h->asked;
-		fail(h, count, now_ms);
+		step->stale = h->standing;
+		if (h->standing)
+			distrust(h, now_ms);
+		else
+			fail(h, count, now_ms);
 		return HOLE_FAILED; /* the caller may choose who is asked next */
 	case TRANSACTION_WAIT:
 		break;
@@ -145,7 +167,7 @@ static void learn(struct hole *h, const struct endpoint *outer, enum hole_action
 	h->state = HOLE_OPEN;
 	h->event = (uint8_t)event;
 	h->disagreements = 0;
-	h->torn = false;
+	h->torn = h->anew = false;
 	h->candidate = (struct endpoint){ 0 };
 	rest(h, now_ms);
 }
@@ -182,6 +204,7 @@ static void answered(struct hole *h, const struct endpoint *outer, uint64_t now_
 	h->failures = 0;
 	h->tried = 0;
 	h->rounds = 0;
+	h->stands = h->config.stream;
 	if (!h->unproven)
 		h->broken = 0;
 	h->unproven = false;
@@ -190,9 +213,12 @@ static void answered(struct hole *h, const struct endpoint *outer, uint64_t now_
 	} else if (h->state == HOLE_OPEN && endpoint_equal(&h->outer, outer)) {
 		h->candidate = (struct endpoint){ 0 };
 		h->disagreements = 0;
+		h->anew = false;
 		if (h->rested)
 			h->event = HOLE_HELD;
 		rest(h, now_ms);
+	} else if (h->state == HOLE_OPEN && h->anew) {
+		learn(h, outer, HOLE_CHANGED, now_ms);
 	} else {
 		h->rested = false;
 		deviate(h, outer, now_ms);
@@ -222,6 +248,7 @@ void hole_break(struct hole *h, const struct endpoint *server, uint64_t now_ms)
 	if (h->owned || !endpoint_equal(server, &h->asked))
 		return;
 	h->unproven = true;
+	h->stands = false;
 	if (h->asking) {
 		transaction_abort(&h->question, now_ms);
 		return;
@@ -234,6 +261,11 @@ void hole_break(struct hole *h, const struct endpoint *server, uint64_t now_ms)
 	again_ms = now_ms + (500u << h->broken);
 	if (again_ms < h->next_ms)
 		h->next_ms = again_ms;
+}
+
+void hole_closed(struct hole *h)
+{
+	h->stands = false;
 }
 
 void hole_keepalive(struct hole *h, uint32_t keepalive_ms, uint64_t now_ms)
@@ -307,4 +339,19 @@ void hole_restart(struct hole *h, uint64_t now_ms)
 	h->unproven = false;
 	h->spread = true;
 	ask_at(h, now_ms);
+}
+
+void hole_anew(struct hole *h, uint64_t now_ms)
+{
+	const struct endpoint said = h->candidate;
+
+	if (h->owned)
+		return;
+	if (h->state == HOLE_OPEN && said.port) {
+		learn(h, &said, HOLE_CHANGED, now_ms);
+		return;
+	}
+	h->anew = true;
+	if (!h->asking || h->standing)
+		hole_restart(h, now_ms);
 }

@@ -16,7 +16,8 @@
  * what hole_step says, and tells what arrives. Over TCP, "send to" means: on the open
  * connection to that server, else connect first, and let go of a connection to another
  * server only when the new one stands (make before break: the mapping lives as long as a
- * connection does).
+ * connection does). A NAT that forgot a connection drops what is sent on it without a word,
+ * so one that stands and does not answer soon is doubted, not its server (step.stale).
  *
  *	while ((action = hole_step(h, servers, n, now, &step)) != HOLE_WAIT)
  *		...;
@@ -42,7 +43,7 @@ struct hole {
 	struct endpoint asked; /* the server asked last */
 	uint32_t rtt_ms;       /* last measured round trip, 0: not yet */
 	uint64_t heard_ms;     /* when an answer came last, 0: never */
-	struct endpoint before; /* with HOLE_CHANGED: what outer was */
+	struct endpoint before; /* with HOLE_CHANGED and HOLE_OPENED: what outer was */
 	uint32_t silent_ms;    /* with HOLE_HELD and HOLE_CHANGED: the silence before the question */
 
 	/* private */
@@ -60,6 +61,9 @@ struct hole {
 	bool torn;		    /* LOST by disagreement */
 	uint8_t broken;		    /* connections that broke before a second answer, in a row */
 	bool unproven;		    /* the connection gave no second answer yet */
+	bool stands;		    /* a stream to `asked` that gave an answer, and is not known to have ended */
+	bool standing;		    /* the question went there */
+	bool anew;		    /* hole_anew: the next answer is believed */
 	struct endpoint candidate;  /* an outer endpoint that waits for a second answer */
 	uint8_t event;		    /* enum hole_action to be told, or HOLE_WAIT */
 	uint8_t message[STUN_HEADER_LEN]; /* no FINGERPRINT: there are servers that fall silent at it */
@@ -81,6 +85,7 @@ struct hole_step {
 	const uint8_t *bytes; /* borrowed from the hole until the next call */
 	size_t len;
 	bool disagree;
+	bool stale; /* with HOLE_FAILED: the connection gave no answer, which says nothing of the server */
 };
 
 void hole_init(struct hole *h, const struct hole_config *config, uint64_t now_ms);
@@ -91,6 +96,8 @@ enum hole_action hole_step(struct hole *h, const struct endpoint *servers, size_
 bool hole_receive(struct hole *h, const struct endpoint *from, const void *bytes, size_t len, uint64_t now_ms);
 /* The connection to a server was refused, or closed, or cannot be made. Also a UDP send that failed hard. */
 void hole_break(struct hole *h, const struct endpoint *server, uint64_t now_ms);
+/* The connection to the server asked last is over, which breaks nothing: something else holds the mapping, or it is held no more. */
+void hole_closed(struct hole *h);
 /* Asks now rather than at the next keepalive. */
 void hole_recheck(struct hole *h, uint64_t now_ms);
 /*
@@ -103,6 +110,11 @@ void hole_own(struct hole *h, const struct endpoint *own, uint64_t now_ms);
  * was learned stays until an answer deviates; past failures no longer slow it down.
  */
 void hole_restart(struct hole *h, uint64_t now_ms);
+/*
+ * Likewise, where it is known from elsewhere that the NAT forgot its mappings: one answer is then enough,
+ * also one that came already and waits for a second.
+ */
+void hole_anew(struct hole *h, uint64_t now_ms);
 /* Another keepalive_ms: shorter, it counts for the rest that is under way as well. */
 void hole_keepalive(struct hole *h, uint32_t keepalive_ms, uint64_t now_ms);
 /*

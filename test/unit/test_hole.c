@@ -28,6 +28,8 @@ struct world {
 	unsigned told[HOLE_SUSPECT + 1]; /* how often each hole_action came */
 	uint64_t told_ms[HOLE_SUSPECT + 1];
 	bool disagree;
+	unsigned forgets; /* questions that are lost on their way, so many */
+	unsigned stale;	  /* HOLE_FAILED of a connection, not of a server */
 	uint64_t sent_ms[8]; /* the last sendings, by count modulo 8 */
 	unsigned sent;
 };
@@ -53,6 +55,8 @@ static void serve(struct world *w, const struct hole_step *step)
 		s++;
 	s->asked++;
 	w->sent_ms[w->sent++ % 8] = w->sim.now_ms;
+	if (w->forgets && w->forgets--)
+		return;
 	if (s->mood == REFUSING && w->hole.config.stream)
 		hole_break(&w->hole, &s->at, w->sim.now_ms);
 	else if (s->mood == REFUSING)
@@ -77,6 +81,7 @@ static void drain(struct world *w)
 		w->told_ms[action] = w->sim.now_ms;
 		if (action == HOLE_SEND)
 			serve(w, &step);
+		w->stale += action == HOLE_FAILED && step.stale;
 		if (action == HOLE_GONE)
 			w->disagree = step.disagree;
 		assert_true(++steps < 30);
@@ -411,9 +416,59 @@ static void a_hole_is_not_lost_while_one_server_was_not_asked(void **state)
 		world_open(&w, 4, stream);
 		w.servers[0].mood = w.servers[1].mood = w.servers[2].mood = DEAD;
 		run_for(&w, 5 * MINUTE_MS);
-		assert_int_equal(w.told[HOLE_SUSPECT], 3);
+		assert_int_equal(w.told[HOLE_SUSPECT], stream ? 2 : 3); /* a connection that falls silent says nothing of its server */
 		assert_int_equal(w.told[HOLE_GONE], 0);
 		assert_int_equal(w.hole.state, HOLE_OPEN);
+	}
+}
+
+/* A NAT that forgot a connection drops what is sent on it: another is tried long before a server would be given up. */
+static void a_connection_that_falls_silent_is_replaced_at_once(void **state)
+{
+	struct world w;
+
+	(void)state;
+	for (size_t servers = 1; servers <= 2; servers++) {
+		world_open(&w, servers, true);
+		w.forgets = 1;
+		w.outer.port = 50000;
+		run_for(&w, KEEPALIVE_MS + 1000 + 5 * RTT_MS);
+		assert_int_equal(w.hole.state, HOLE_OPEN);
+		assert_int_equal(w.told[HOLE_CHANGED], 1);
+		assert_int_equal(w.told[HOLE_FAILED], 1);
+		assert_int_equal(w.stale, 1); /* no server is to blame */
+		assert_int_equal(w.hole.outer.port, 50000);
+		w.servers[0].mood = w.servers[1].mood = DEAD;
+		run_for(&w, KEEPALIVE_MS + 1000 + 2 * RTT_MS + 8000 + 4000);
+		assert_int_equal(w.stale, 2);
+		assert_in_range(w.told[HOLE_FAILED], 4, 5); /* silence on a new connection is a server's */
+		assert_int_equal(w.hole.state, HOLE_LOST);
+	}
+}
+
+static void where_the_nat_is_known_to_forget_one_answer_is_enough(void **state)
+{
+	struct world w;
+
+	(void)state;
+	for (int stream = 0; stream < 2; stream++) {
+		world_open(&w, 2, stream);
+		hole_anew(&w.hole, w.sim.now_ms);
+		run_for(&w, RTT_MS);
+		assert_int_equal(w.told[HOLE_CHANGED], 0); /* it says what it said */
+		w.outer.port = 50000;
+		hole_recheck(&w.hole, w.sim.now_ms);
+		run_for(&w, RTT_MS);
+		assert_int_equal(w.told[HOLE_CHANGED], 0); /* that answer was the one that was believed */
+		hole_anew(&w.hole, w.sim.now_ms);
+		drain(&w);
+		assert_int_equal(w.told[HOLE_CHANGED], 1); /* the one that waited for a second */
+		w.outer.port = 50001;
+		run_for(&w, 10);
+		hole_anew(&w.hole, w.sim.now_ms);
+		run_for(&w, RTT_MS);
+		assert_int_equal(w.told[HOLE_CHANGED], 2);
+		assert_int_equal(w.hole.outer.port, 50001);
 	}
 }
 
@@ -980,6 +1035,8 @@ int main(void)
 		T(a_hole_lost_by_disagreement_opens_when_two_answers_agree),
 		T(a_silent_line_loses_the_hole_and_its_return_opens_it),
 		T(a_hole_is_not_lost_while_one_server_was_not_asked),
+		T(a_connection_that_falls_silent_is_replaced_at_once),
+		T(where_the_nat_is_known_to_forget_one_answer_is_enough),
 		T(an_answer_forgives_the_failures_before_it),
 		T(a_round_of_silence_slows_down),
 		T(what_is_no_answer_is_ignored),

@@ -145,10 +145,10 @@ static void adding_again_is_one_rule_and_a_block_ends_with_its_last_mapping(void
 	assert_true(says("-C STUNWAY-UDP-IN-4e -p udp -m udp --dport 20001 -j DNAT --to-destination 192.168.1.10:6881"));
 	assert_true(says("-C STUNWAY-IN -p udp -j STUNWAY-UDP-IN"));
 	assert_int_equal(count("\n-A"), 0);
-	assert_int_equal(backend->remove(f, &udp), 0);
+	assert_int_equal(backend->remove(f, &udp, 1), 0);
 	assert_int_equal(count("-j DNAT"), 1);
 	assert_int_equal(count("-X "), 0);
-	assert_int_equal(backend->remove(f, &near), 0);
+	assert_int_equal(backend->remove(f, &near, 1), 0);
 	assert_int_equal(count("-j DNAT"), 0);
 	assert_true(says(":STUNWAY-UDP-IN-4e - [0:0]"));
 	assert_true(says("-X STUNWAY-UDP-IN-4e"));
@@ -291,7 +291,7 @@ static void many_mappings_cost_a_change_one_block(void **state)
 		assert_int_equal(backend->add(f, &m, 1), 0);
 	}
 	assert_int_equal(count("-j DNAT"), 1);
-	assert_int_equal(backend->remove(f, &m), 0);
+	assert_int_equal(backend->remove(f, &m, 1), 0);
 	assert_in_range(count("-j DNAT"), 150, 256);
 	assert_int_equal(fake.runs, 4000 + 4); /* one program each, beside opening's three */
 	backend->close(f);

@@ -17,7 +17,7 @@ struct firewall {
 	int health;	    /* what mend says next */
 	int fails;	    /* so many changes fail */
 	char wan[16];
-	size_t adds, most, rebuilds, mends, turns;
+	size_t adds, removals, most, rebuilds, mends, turns;
 };
 
 static int fake_add(struct firewall *f, const struct firewall_mapping *m, size_t count)
@@ -34,9 +34,11 @@ static int fake_add(struct firewall *f, const struct firewall_mapping *m, size_t
 	return 0;
 }
 
-static int fake_remove(struct firewall *f, const struct firewall_mapping *m)
+static int fake_remove(struct firewall *f, const struct firewall_mapping *m, size_t count)
 {
-	f->has[m->relay_port] = 0;
+	f->removals++;
+	for (size_t i = 0; i < count; i++)
+		f->has[m[i].relay_port] = 0;
 	return 0;
 }
 
@@ -138,6 +140,52 @@ static void many_rules_are_put_up_a_batch_a_turn(void **state)
 	world_free(w);
 }
 
+static void many_rules_are_taken_down_a_batch_a_turn(void **state)
+{
+	struct world *w = world_new();
+	uint64_t number;
+
+	(void)state;
+	for (size_t i = 0; i < MANY; i++)
+		assert_true(rules_add(w->rules, &w->all[i]));
+	for (size_t i = 0; i < MANY; i++)
+		rules_remove(w->rules, &w->all[i]);
+	assert_int_equal(w->firewall.removals, 0);
+	number = rules_scrub(w->rules);
+	assert_int_equal(w->firewall.removals, 1);
+	assert_int_equal(standing(w), MANY - RULES_REMOVED);
+	assert_false(rules_gone(w->rules, number));
+	for (unsigned turns = 0; !rules_gone(w->rules, number); turns++) {
+		const size_t removals = w->firewall.removals;
+
+		assert_in_range(turns, 0, 10000);
+		uv_run(&w->loop, UV_RUN_ONCE);
+		assert_in_range(w->firewall.removals - removals, 0, 1);
+	}
+	assert_int_equal(w->firewall.removals, MANY / RULES_REMOVED);
+	assert_int_equal(standing(w), 0);
+	world_free(w);
+}
+
+static void a_rule_that_comes_again_comes_after_its_removal(void **state)
+{
+	struct world *w = world_new();
+	struct rule again = { .mapping = w->all[MANY - 1].mapping };
+
+	(void)state;
+	for (size_t i = 0; i < MANY; i++)
+		assert_true(rules_add(w->rules, &w->all[i]));
+	for (size_t i = 0; i < MANY; i++)
+		rules_remove(w->rules, &w->all[i]);
+	assert_true(rules_add(w->rules, &again));
+	while (!rules_gone(w->rules, rules_scrub(w->rules)))
+		uv_run(&w->loop, UV_RUN_ONCE);
+	assert_int_equal(w->firewall.has[again.mapping.relay_port], 1);
+	assert_int_equal(standing(w), 1);
+	rules_remove(w->rules, &again);
+	world_free(w);
+}
+
 static void what_others_took_is_put_up_again_but_not_what_ended(void **state)
 {
 	struct world *w = world_new();
@@ -211,6 +259,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		T(many_rules_are_put_up_a_batch_a_turn),
+		T(many_rules_are_taken_down_a_batch_a_turn),
+		T(a_rule_that_comes_again_comes_after_its_removal),
 		T(what_others_took_is_put_up_again_but_not_what_ended),
 		T(a_firewall_that_is_well_or_mended_is_not_built_anew),
 		T(a_table_that_cannot_be_built_is_tried_again),
