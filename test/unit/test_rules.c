@@ -159,7 +159,8 @@ static void many_rules_are_taken_down_a_batch_a_turn(void **state)
 		const size_t removals = w->firewall.removals;
 
 		assert_in_range(turns, 0, 10000);
-		uv_run(&w->loop, UV_RUN_ONCE);
+		uv_sleep(1);
+		uv_run(&w->loop, UV_RUN_NOWAIT); /* UV_RUN_ONCE looks at timers twice */
 		assert_in_range(w->firewall.removals - removals, 0, 1);
 	}
 	assert_int_equal(w->firewall.removals, MANY / RULES_REMOVED);
