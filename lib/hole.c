@@ -239,7 +239,7 @@ void hole_break(struct hole *h, const struct endpoint *server, uint64_t now_ms)
 void hole_keepalive(struct hole *h, uint32_t keepalive_ms, uint64_t now_ms)
 {
 	h->config.keepalive_ms = keepalive_ms;
-	if (h->asking || h->state != HOLE_OPEN || h->next_ms <= h->heard_ms + keepalive_ms)
+	if (h->asking || h->owned || h->state != HOLE_OPEN || h->next_ms <= h->heard_ms + keepalive_ms)
 		return;
 	h->next_ms = h->heard_ms + keepalive_ms;
 	if (h->next_ms < now_ms)
