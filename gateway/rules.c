@@ -226,6 +226,13 @@ static void rebuild(struct rules *r)
 	load_in(r, 0);
 }
 
+/* What it refused to change may be there still, and would be for good: nothing else asks again. */
+static void refused(struct rules *r, const char *what, const struct firewall_mapping *m)
+{
+	complain(r, what, m);
+	rebuild(r);
+}
+
 void rules_want(struct rules *r, struct rule *rule)
 {
 	enlist(r, rule);
@@ -323,22 +330,28 @@ void rules_reach(struct rules *r, struct rule *rule, const struct endpoint *oute
 	r->unreached[r->unreached_count++] = rule;
 }
 
+/* Those that do not stand get theirs when they are put up. */
+static void tell_reach(struct rules *r, const struct firewall_reach *changes, size_t count)
+{
+	if (count > 0 && r->config.backend->reach && r->config.backend->reach(r->config.firewall, changes, count) < 0)
+		refused(r, "firewall refused the outer endpoint to the LAN", changes[0].mapping);
+}
+
 void rules_reach_now(struct rules *r)
 {
 	struct firewall_reach changes[REACH_MAX];
-	const size_t count = r->unreached_count;
+	size_t count = 0;
 
-	for (size_t i = 0; i < count; i++) {
+	for (size_t i = 0; i < r->unreached_count; i++) {
 		struct rule *rule = r->unreached[i];
 
-		changes[i] = (struct firewall_reach){ &rule->mapping, rule->mapping.outer };
+		if (!stands(r, rule))
+			continue;
+		changes[count++] = (struct firewall_reach){ &rule->mapping, rule->mapping.outer };
 		rule->mapping.outer = rule->outer;
 	}
 	unqueue(r, NULL);
-	if (count > 0 && r->config.backend->reach && r->config.backend->reach(r->config.firewall, changes, count) < 0) {
-		complain(r, "firewall refused the outer endpoint to the LAN", changes[0].mapping);
-		rules_look(r);
-	}
+	tell_reach(r, changes, count);
 	for (size_t i = 0; i < count; i++) {
 		const struct firewall_mapping *m = changes[i].mapping;
 
@@ -347,10 +360,18 @@ void rules_reach_now(struct rules *r)
 	}
 }
 
+void rules_exempt(struct rules *r, enum lease_protocol protocol, const struct endpoint *servers, size_t count)
+{
+	if (r->config.backend->exempt(r->config.firewall, protocol, servers, count) == 0)
+		return;
+	log_error("firewall did not exempt the STUN servers error=\"%s\": built anew", error_of(r));
+	rebuild(r);
+}
+
 void rules_remove(struct rules *r, struct rule *rule)
 {
 	if (rule->stands && r->config.backend->remove(r->config.firewall, &rule->mapping) < 0 && stands(r, rule))
-		complain(r, "firewall kept a mapping that ended", &rule->mapping);
+		refused(r, "firewall kept a mapping that ended", &rule->mapping);
 	rules_forget(r, rule);
 }
 

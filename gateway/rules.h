@@ -58,6 +58,8 @@ bool rules_confirm(struct rules *r, struct rule *rule);
 void rules_reach(struct rules *r, struct rule *rule, const struct endpoint *outer);
 /* LAN hosts' older flows there end with the next rules_scrub, which may come when it suits. */
 void rules_reach_now(struct rules *r);
+/* The servers in use, all of them. */
+void rules_exempt(struct rules *r, enum lease_protocol protocol, const struct endpoint *servers, size_t count);
 /* Takes a rule down; its flows end with the next rules_scrub. */
 void rules_remove(struct rules *r, struct rule *rule);
 /* Likewise where the firewall as a whole is gone already. */
