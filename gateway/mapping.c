@@ -92,7 +92,9 @@ uint64_t gateway_expiry_ms(const struct gateway *g, uint32_t lifetime_s)
 
 bool mapping_promised(const struct mapping *m)
 {
-	return mapping_hole(m)->outer.port != 0;
+	const struct endpoint *outer = &mapping_hole(m)->outer;
+
+	return outer->port != 0 && endpoint_equal(&m->outer, outer); /* else the hole has yet to tell of it */
 }
 
 struct gateway_answer mapping_answer(const struct mapping *m, const struct natpmp_request *request)
@@ -119,7 +121,7 @@ static bool settled(const struct mapping *m)
 
 	if (mapping_promised(m))
 		return verdict == LINE_SUITED || m->told;
-	return m->told && verdict != LINE_UNSUITED && m->waiting && clock_ms() - m->waiting_since_ms >= PATIENCE_MS;
+	return m->told && m->outer.port && verdict != LINE_UNSUITED && m->waiting && clock_ms() - m->waiting_since_ms >= PATIENCE_MS;
 }
 
 void mapping_settle(struct mapping *m)
