@@ -27,7 +27,7 @@ bool home_is_calm(void);
 /* --- home_router.c --- */
 
 #define HOME_LAN   0xc0a80100u /* 192.168.1.0/24 */
-#define HOME_RATE  10	       /* --stun-rate */
+#define HOME_RATE  4	       /* --stun-rate */
 #define HOME_LEASE 120
 
 enum home_end { END_TERM, END_KILL, END_POWER };
@@ -74,6 +74,8 @@ void clients_hear(void);
 /* The gateway was killed. lost: with all that its file said; unsaid: the disk did not take what was said lately. */
 void clients_after_kill(bool lost, bool unsaid);
 void clients_after_sleep(void);
+/* One that was away asks now; heard: as soon as anybody is granted something new. */
+void clients_one_comes(void (*heard)(void));
 /* Some of them vanish without a word; others delete all they have, with one request. */
 void clients_vanish(void);
 void clients_delete_all(void);

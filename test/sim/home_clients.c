@@ -35,6 +35,7 @@ static struct client {
 	uint16_t told; /* outer port */
 } clients[CLIENTS];
 static bool resting;
+static void (*new_grant)(void);
 
 static void act(struct loop_event *e);
 
@@ -69,18 +70,24 @@ static void refuse_or_wait(struct client *c, enum natpmp_result result)
 static void granted(struct client *c, const struct gateway_answer *answer)
 {
 	const uint64_t now_ms = loop_true_ms();
+	const bool renewed = c->state == HOLDING || c->hold_until_ms > now_ms;
+	void (*const heard)(void) = new_grant;
 
 	if (answer->outer_port == 0 || answer->lifetime_s == 0 || answer->lifetime_s > c->asks_s || answer->lifetime_s > HOME_LEASE)
 		breach(ANSWERS_RIGHT, "client %zu was granted port %u for %u s of %u s", (size_t)(c - clients), answer->outer_port, answer->lifetime_s,
 			c->asks_s);
-	clients_count.renewed += c->state == HOLDING || c->hold_until_ms > 0;
-	clients_count.granted++;
 	c->state = HOLDING;
 	c->told = answer->outer_port;
 	c->tries = 0;
 	c->lease_until_ms = now_ms + answer->lifetime_s * 1000ull;
 	c->hold_until_ms = c->asked_ms + c->asks_s * 1000ull;
 	act_in(c, answer->lifetime_s * 10ull * c->renews);
+	clients_count.renewed += renewed;
+	clients_count.granted++;
+	if (renewed || !heard)
+		return;
+	new_grant = NULL;
+	heard();
 }
 
 static void take_answer(struct client *c, uint32_t serial, const struct natpmp_request *request, const struct gateway_answer *answer)
@@ -221,6 +228,16 @@ void clients_after_sleep(void)
 		if (c->state == HOLDING) {
 			c->tries = 0;
 			act_in(c, sim_below(20000));
+		}
+}
+
+void clients_one_comes(void (*heard)(void))
+{
+	new_grant = heard;
+	for (struct client *c = clients; c < clients + CLIENTS; c++)
+		if (c->state == AWAY) {
+			come(c);
+			return;
 		}
 }
 

@@ -170,6 +170,7 @@ void router_start(void)
 	if (err < 0)
 		breach(LIVES, "the gateway does not start: %s", strerror(-err));
 	router.lives++;
+	carrier_count_rates(); /* it knows nothing of what the one before it asked */
 }
 
 static void start_again(struct loop_event *e)
