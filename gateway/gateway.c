@@ -57,8 +57,7 @@ static void servers_changed(void *owner, enum lease_protocol protocol)
 
 	if (g->hosts)
 		count += servers_ranked(g->hosts, protocol, list + count);
-	if (g->config->firewall->exempt(g->firewall, protocol, list, count) < 0)
-		log_error("firewall did not exempt the STUN servers error=\"%s\"", g->config->firewall->error(g->firewall));
+	rules_exempt(g->rules, protocol, list, count);
 	if (line_of(g, protocol))
 		line_recheck(line_of(g, protocol));
 }

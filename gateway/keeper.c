@@ -22,7 +22,7 @@ struct keeper {
 	bool writing, closed;
 	uint64_t promised, written, in_work; /* promises: the last, the last on disk, the last in the write that runs */
 	bool noted, noted_in_work;
-	uint64_t last_ms; /* when the last write ended */
+	uint64_t last_ms; /* when the last write ended, 0: none yet. What is on disk is not ours to rely on, so the first note is written at once */
 	uint64_t pace_ms; /* of promises: when the bucket is full */
 	bool failing;
 	uint64_t retry_ms, retry_after_ms;
@@ -182,7 +182,6 @@ int keeper_open(struct keeper **out, const struct keeper_config *config)
 		return -ENOMEM;
 	k->config = *config;
 	k->work.data = k->timer.data = k;
-	k->last_ms = clock_ms();
 	err = uv_mutex_init(&k->lock);
 	if (err < 0) {
 		free(k);

@@ -275,8 +275,8 @@ static void silence(uv_timer_t *timer)
 	struct line *l = timer->data;
 	char asked[1024];
 
-	if (l->silent_since_ms == 0)
-		return;
+	if (l->silent_since_ms == 0 || punch_hole(l->watch)->heard_ms >= l->silent_since_ms)
+		return; /* what it heard was no news */
 	servers_text(l->config.servers, l->config.protocol, asked, sizeof(asked));
 	log_warn("no STUN server answers over %s asked=\"%s\" since=%llu s: is the line up, the name right (--stun), the port not blocked?",
 		name_of(l), asked, (unsigned long long)(clock_ms() - l->silent_since_ms) / 1000);

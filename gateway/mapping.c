@@ -110,7 +110,9 @@ uint64_t gateway_expiry_ms(const struct gateway *g, uint32_t lifetime_s)
 
 bool mapping_promised(const struct mapping *m)
 {
-	return mapping_hole(m)->outer.port != 0;
+	const struct endpoint *outer = &mapping_hole(m)->outer;
+
+	return outer->port != 0 && endpoint_equal(&m->outer, outer); /* else the hole has yet to tell of it */
 }
 
 struct gateway_answer mapping_answer(const struct mapping *m, const struct natpmp_request *request)
@@ -178,7 +180,7 @@ static bool settled(const struct mapping *m)
 
 	if (mapping_promised(m))
 		return verdict == LINE_SUITED || m->told;
-	return m->told && verdict != LINE_UNSUITED && m->waiters && clock_ms() - m->waiters->since_ms >= PATIENCE_MS;
+	return m->told && m->outer.port && verdict != LINE_UNSUITED && m->waiters && clock_ms() - m->waiters->since_ms >= PATIENCE_MS;
 }
 
 void mapping_settle(struct mapping *m)

@@ -159,6 +159,92 @@ static void scrub_all(struct rules *r, bool lead)
 	scrub_run(r->scrub);
 }
 
+/* --- putting up many: something each turn. Of a timer of 0 ms libuv would make one turn. --- */
+
+static void load(uv_timer_t *timer);
+
+static void load_in(struct rules *r, uint64_t ms)
+{
+	if (r->loading_since_ms == 0)
+		r->loading_since_ms = clock_ms();
+	uv_timer_start(&r->loading, load, ms, 0);
+}
+
+/* The next that do not stand. */
+static size_t take(struct rules *r, struct rule *taken[FIREWALL_BATCH], struct firewall_mapping m[FIREWALL_BATCH])
+{
+	size_t n = 0;
+
+	for (struct rule *rule = r->all; rule && n < FIREWALL_BATCH; rule = rule->next) {
+		if (rules_stands(r, rule))
+			continue;
+		rule->mapping.outer = rule->outer;
+		taken[n] = rule;
+		m[n++] = rule->mapping;
+	}
+	return n;
+}
+
+static int build_table(struct rules *r)
+{
+	int err = r->config.backend->rebuild(r->config.firewall, r->wan);
+	char more[LOG_MORE_MAX];
+
+	r->tableless = err < 0;
+	if (err < 0 && is_news(r, more))
+		log_error("cannot build the firewall's table anew error=\"%s\": tried again%s", error_of(r), more);
+	return err;
+}
+
+/* Libnftables' parser leaves much behind. The flows of the time without rules went past the clients. */
+static void loaded(struct rules *r)
+{
+	malloc_trim(0);
+	scrub_all(r, true);
+	log_debug("firewall complete ms=%llu", (unsigned long long)(clock_ms() - r->loading_since_ms));
+	r->loading_since_ms = 0;
+	rules_look(r);
+}
+
+static void load(uv_timer_t *timer)
+{
+	struct rules *r = timer->data;
+	struct rule *taken[FIREWALL_BATCH];
+	struct firewall_mapping m[FIREWALL_BATCH];
+	size_t n;
+
+	if (r->tableless) {
+		load_in(r, build_table(r) < 0 ? RETRY_MS : 1);
+		return;
+	}
+	n = take(r, taken, m);
+	if (n > 0 && r->config.backend->add(r->config.firewall, m, n) < 0) {
+		complain(r, "firewall refused mappings, the first of them", m);
+		load_in(r, RETRY_MS);
+		return;
+	}
+	for (size_t i = 0; i < n; i++)
+		note_up(r, taken[i]);
+	if (n < FIREWALL_BATCH)
+		loaded(r);
+	else
+		load_in(r, 1);
+}
+
+static void rebuild(struct rules *r)
+{
+	r->tableless = true;
+	r->generation++;
+	load_in(r, 0);
+}
+
+/* What it refused to change may be there still, and would be for good: nothing else asks again. */
+static void refused(struct rules *r, const char *what, const struct firewall_mapping *m)
+{
+	complain(r, what, m);
+	rebuild(r);
+}
+
 /* --- taking down: together, but so many a turn --- */
 
 static void take_some_down(struct rules *r)
@@ -172,7 +258,7 @@ static void take_some_down(struct rules *r)
 		if (q->at[q->up].generation == r->generation) /* else it went with the table */
 			m[n++] = q->at[q->up].mapping;
 	if (n > 0 && r->config.backend->remove(r->config.firewall, m, n) < 0)
-		complain(r, n > 1 ? "firewall had not all mappings that ended, the first of them" : "firewall did not have a mapping that ended", m);
+		refused(r, n > 1 ? "firewall had not all mappings that ended, the first of them" : "firewall did not have a mapping that ended", m);
 	for (size_t i = from; i < q->up; i++)
 		q->at[i].walk = scrub_later(r, &q->at[i].mapping, false);
 }
@@ -256,85 +342,6 @@ static void make_way(struct rules *r, const struct firewall_mapping *m)
 			while (q->up <= i)
 				take_some_down(r);
 	}
-}
-
-/* --- putting up many: something each turn. Of a timer of 0 ms libuv would make one turn. --- */
-
-static void load(uv_timer_t *timer);
-
-static void load_in(struct rules *r, uint64_t ms)
-{
-	if (r->loading_since_ms == 0)
-		r->loading_since_ms = clock_ms();
-	uv_timer_start(&r->loading, load, ms, 0);
-}
-
-/* The next that do not stand. */
-static size_t take(struct rules *r, struct rule *taken[FIREWALL_BATCH], struct firewall_mapping m[FIREWALL_BATCH])
-{
-	size_t n = 0;
-
-	for (struct rule *rule = r->all; rule && n < FIREWALL_BATCH; rule = rule->next) {
-		if (rules_stands(r, rule))
-			continue;
-		rule->mapping.outer = rule->outer;
-		taken[n] = rule;
-		m[n++] = rule->mapping;
-	}
-	return n;
-}
-
-static int build_table(struct rules *r)
-{
-	int err = r->config.backend->rebuild(r->config.firewall, r->wan);
-	char more[LOG_MORE_MAX];
-
-	r->tableless = err < 0;
-	if (err < 0 && is_news(r, more))
-		log_error("cannot build the firewall's table anew error=\"%s\": tried again%s", error_of(r), more);
-	return err;
-}
-
-/* Libnftables' parser leaves much behind. The flows of the time without rules went past the clients. */
-static void loaded(struct rules *r)
-{
-	malloc_trim(0);
-	scrub_all(r, true);
-	log_debug("firewall complete ms=%llu", (unsigned long long)(clock_ms() - r->loading_since_ms));
-	r->loading_since_ms = 0;
-	rules_look(r);
-}
-
-static void load(uv_timer_t *timer)
-{
-	struct rules *r = timer->data;
-	struct rule *taken[FIREWALL_BATCH];
-	struct firewall_mapping m[FIREWALL_BATCH];
-	size_t n;
-
-	if (r->tableless) {
-		load_in(r, build_table(r) < 0 ? RETRY_MS : 1);
-		return;
-	}
-	n = take(r, taken, m);
-	if (n > 0 && r->config.backend->add(r->config.firewall, m, n) < 0) {
-		complain(r, "firewall refused mappings, the first of them", m);
-		load_in(r, RETRY_MS);
-		return;
-	}
-	for (size_t i = 0; i < n; i++)
-		note_up(r, taken[i]);
-	if (n < FIREWALL_BATCH)
-		loaded(r);
-	else
-		load_in(r, 1);
-}
-
-static void rebuild(struct rules *r)
-{
-	r->tableless = true;
-	r->generation++;
-	load_in(r, 0);
 }
 
 void rules_want(struct rules *r, struct rule *rule)
@@ -436,28 +443,42 @@ void rules_reach(struct rules *r, struct rule *rule, const struct endpoint *oute
 	r->unreached[r->unreached_count++] = rule;
 }
 
+/* Those that do not stand get theirs when they are put up. */
+static void tell_reach(struct rules *r, const struct firewall_reach *changes, size_t count)
+{
+	if (count > 0 && r->config.backend->reach && r->config.backend->reach(r->config.firewall, changes, count) < 0)
+		refused(r, "firewall refused the outer endpoint to the LAN", changes[0].mapping);
+}
+
 void rules_reach_now(struct rules *r)
 {
 	struct firewall_reach changes[REACH_MAX];
-	const size_t count = r->unreached_count;
+	size_t count = 0;
 
-	for (size_t i = 0; i < count; i++) {
+	for (size_t i = 0; i < r->unreached_count; i++) {
 		struct rule *rule = r->unreached[i];
 
-		changes[i] = (struct firewall_reach){ &rule->mapping, rule->mapping.outer };
+		if (!rules_stands(r, rule))
+			continue;
+		changes[count++] = (struct firewall_reach){ &rule->mapping, rule->mapping.outer };
 		rule->mapping.outer = rule->outer;
 	}
 	unqueue(r, NULL);
-	if (count > 0 && r->config.backend->reach && r->config.backend->reach(r->config.firewall, changes, count) < 0) {
-		complain(r, "firewall refused the outer endpoint to the LAN", changes[0].mapping);
-		rules_look(r);
-	}
+	tell_reach(r, changes, count);
 	for (size_t i = 0; i < count; i++) {
 		const struct firewall_mapping *m = changes[i].mapping;
 
 		scrub_outer(r, m, &changes[i].before, false);
 		scrub_outer(r, m, &m->outer, true);
 	}
+}
+
+void rules_exempt(struct rules *r, enum lease_protocol protocol, const struct endpoint *servers, size_t count)
+{
+	if (r->config.backend->exempt(r->config.firewall, protocol, servers, count) == 0)
+		return;
+	log_error("firewall did not exempt the STUN servers error=\"%s\": built anew", error_of(r));
+	rebuild(r);
 }
 
 void rules_remove(struct rules *r, struct rule *rule)

@@ -62,6 +62,8 @@ bool rules_confirm(struct rules *r, struct rule *rule);
 void rules_reach(struct rules *r, struct rule *rule, const struct endpoint *outer);
 /* LAN hosts' older flows there end with the next rules_scrub, which may come when it suits. */
 void rules_reach_now(struct rules *r);
+/* The servers in use, all of them. */
+void rules_exempt(struct rules *r, enum lease_protocol protocol, const struct endpoint *servers, size_t count);
 /*
  * Takes a rule down with the next rules_scrub, and then ends its flows. Of many, RULES_REMOVED a turn of the loop, since the
  * firewall waits for the kernel each time. The rule itself may go at once.

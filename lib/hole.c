@@ -271,7 +271,7 @@ void hole_closed(struct hole *h)
 void hole_keepalive(struct hole *h, uint32_t keepalive_ms, uint64_t now_ms)
 {
 	h->config.keepalive_ms = keepalive_ms;
-	if (h->asking || h->state != HOLE_OPEN || h->next_ms <= h->heard_ms + keepalive_ms)
+	if (h->asking || h->owned || h->state != HOLE_OPEN || h->next_ms <= h->heard_ms + keepalive_ms)
 		return;
 	h->next_ms = h->heard_ms + keepalive_ms;
 	if (h->next_ms < now_ms)

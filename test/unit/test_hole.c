@@ -969,6 +969,7 @@ static void without_a_nat_the_hole_is_open_and_asks_nobody(void **state)
 	hole_own(&w.hole, &own, w.sim.now_ms); /* nothing new */
 	hole_recheck(&w.hole, w.sim.now_ms);
 	hole_break(&w.hole, &w.servers[0].at, w.sim.now_ms);
+	hole_keepalive(&w.hole, 5000, w.sim.now_ms); /* of those that have a NAT */
 	run_until(&w, w.sim.now_ms + HOUR_MS);
 	assert_int_equal(w.sent, 0);
 	assert_int_equal(w.told[HOLE_OPENED], 1);

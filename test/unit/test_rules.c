@@ -17,7 +17,7 @@ struct firewall {
 	int health;	    /* what mend says next */
 	int fails;	    /* so many changes fail */
 	char wan[16];
-	size_t adds, removals, most, rebuilds, mends, turns;
+	size_t adds, removals, most, rebuilds, mends, turns, reached;
 };
 
 static int fake_add(struct firewall *f, const struct firewall_mapping *m, size_t count)
@@ -36,6 +36,10 @@ static int fake_add(struct firewall *f, const struct firewall_mapping *m, size_t
 
 static int fake_remove(struct firewall *f, const struct firewall_mapping *m, size_t count)
 {
+	if (f->fails > 0) {
+		f->fails--;
+		return -EIO;
+	}
 	f->removals++;
 	for (size_t i = 0; i < count; i++)
 		f->has[m[i].relay_port] = 0;
@@ -63,13 +67,29 @@ static int fake_rebuild(struct firewall *f, const char *wan)
 	return 0;
 }
 
+static int fake_reach(struct firewall *f, const struct firewall_reach *changes, size_t count)
+{
+	for (size_t i = 0; i < count; i++)
+		if (!f->has[changes[i].mapping->relay_port])
+			return -ENOENT;
+	f->reached += count;
+	return 0;
+}
+
+static int fake_exempt(struct firewall *f, enum lease_protocol protocol, const struct endpoint *servers, size_t count)
+{
+	(void)f, (void)protocol, (void)servers, (void)count;
+	return -EIO;
+}
+
 static const char *fake_error(const struct firewall *f)
 {
 	(void)f;
 	return "as told";
 }
 
-static const struct firewall_backend fake = { .name = "fake", .add = fake_add, .remove = fake_remove, .mend = fake_mend,
+static const struct firewall_backend fake = { .name = "fake", .add = fake_add, .remove = fake_remove, .reach = fake_reach,
+	.exempt = fake_exempt, .mend = fake_mend,
 	.rebuild = fake_rebuild, .error = fake_error };
 
 struct world {
@@ -240,6 +260,50 @@ static void a_table_that_cannot_be_built_is_tried_again(void **state)
 	world_free(w);
 }
 
+static void what_the_firewall_did_not_take_away_is_gone_with_its_table(void **state)
+{
+	struct world *w = world_new();
+
+	(void)state;
+	assert_true(rules_add(w->rules, &w->all[0]));
+	assert_true(rules_add(w->rules, &w->all[1]));
+	w->firewall.fails = 1;
+	rules_remove(w->rules, &w->all[0]);
+	rules_scrub(w->rules);
+	assert_int_equal(w->firewall.has[20000], 1);
+	run(w);
+	assert_int_equal(w->firewall.has[20000], 0);
+	assert_int_equal(standing(w), 1);
+	assert_int_equal(w->firewall.rebuilds, 1);
+	rules_exempt(w->rules, LEASE_UDP, NULL, 0); /* the table has the servers last named */
+	run(w);
+	assert_int_equal(w->firewall.rebuilds, 2);
+	world_free(w);
+}
+
+static void outer_endpoints_are_told_of_rules_that_stand(void **state)
+{
+	const struct endpoint outer = endpoint_ipv4(0xcb007101, 40000);
+	struct world *w = world_new();
+
+	(void)state;
+	for (size_t i = 0; i < 3; i++)
+		assert_true(rules_add(w->rules, &w->all[i]));
+	for (size_t i = 0; i < 3; i++)
+		rules_reach(w->rules, &w->all[i], &outer);
+	rules_reach_now(w->rules);
+	assert_int_equal(w->firewall.reached, 3);
+	memset(w->firewall.has, 0, sizeof(w->firewall.has));
+	rules_look(w->rules);
+	rules_reach(w->rules, &w->all[0], &(struct endpoint){ 0 });
+	rules_reach_now(w->rules); /* it comes with the rule */
+	run(w);
+	assert_int_equal(w->firewall.reached, 3);
+	assert_int_equal(w->firewall.rebuilds, 1);
+	assert_int_equal(w->all[0].mapping.outer.family, ENDPOINT_NONE);
+	world_free(w);
+}
+
 static void another_line_is_another_table(void **state)
 {
 	struct world *w = world_new();
@@ -265,6 +329,8 @@ int main(void)
 		T(what_others_took_is_put_up_again_but_not_what_ended),
 		T(a_firewall_that_is_well_or_mended_is_not_built_anew),
 		T(a_table_that_cannot_be_built_is_tried_again),
+		T(what_the_firewall_did_not_take_away_is_gone_with_its_table),
+		T(outer_endpoints_are_told_of_rules_that_stand),
 		T(another_line_is_another_table),
 	};
 
