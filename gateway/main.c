@@ -201,8 +201,7 @@ static int serve(struct program *p)
 
 	if (p->config.hook && hooks_open(&p->hooks, &p->loop, p->service.helper, p->config.hook_timeout_s * 1000) < 0)
 		return EXIT_FAILED;
-	err = gateway_open(&p->gateway, &p->loop, &p->config, follow_wan(p->follow), lans, lan_count, p->firewall,
-		&natpmp_server_callbacks, p->server);
+	err = gateway_open(&p->gateway, &p->loop, &p->config, follow_wan(p->follow), lans, lan_count, p->firewall);
 	if (err < 0) {
 		log_error("cannot begin error=\"%s\"", strerror(-err));
 		return EXIT_FAILED;
