@@ -19,7 +19,7 @@ static size_t utf8_len(const char *text)
 	return len;
 }
 
-void json_string(struct text *t, const char *s)
+void json_quoted(struct text *t, const char *s)
 {
 	text_word(t, "\"");
 	while (*s) {
@@ -48,7 +48,7 @@ static void member(struct json *j, const char *key)
 	j->comma = true;
 	if (!key) /* an array's element */
 		return;
-	json_string(j->text, key);
+	json_quoted(j->text, key);
 	text_word(j->text, ":");
 }
 
@@ -97,7 +97,7 @@ void json_list_end(struct json *j)
 void json_text(struct json *j, const char *key, const char *value)
 {
 	member(j, key);
-	json_string(j->text, value);
+	json_quoted(j->text, value);
 }
 
 void json_bool(struct json *j, const char *key, bool value)
@@ -106,7 +106,7 @@ void json_bool(struct json *j, const char *key, bool value)
 	text_word(j->text, value ? "true" : "false");
 }
 
-void json_null(struct json *j, const char *key)
+void json_none(struct json *j, const char *key)
 {
 	member(j, key);
 	text_word(j->text, "null");
@@ -138,7 +138,7 @@ void json_endpoint(struct json *j, const char *key, const struct endpoint *e)
 	char text[ENDPOINT_TEXT_MAX];
 
 	if (e->family == ENDPOINT_NONE) {
-		json_null(j, key);
+		json_none(j, key);
 		return;
 	}
 	json_open(j, key);

@@ -3,7 +3,7 @@
  * json - writes one JSON object into a buffer, or at the end of a text.
  *
  * Whatever bytes a text has, what comes out is JSON: what is not UTF-8 becomes U+FFFD.
- * Overrun is remembered; json_end says it.
+ * Overrun is remembered; json_end says it. No name here is one of jansson's, which the gateway has besides.
  */
 #ifndef LIB_JSON_H
 #define LIB_JSON_H
@@ -26,7 +26,7 @@ void json_list(struct json *j, const char *key); /* a member that is an array, u
 void json_list_end(struct json *j);
 void json_text(struct json *j, const char *key, const char *value);
 void json_bool(struct json *j, const char *key, bool value);
-void json_null(struct json *j, const char *key);
+void json_none(struct json *j, const char *key);
 void json_count(struct json *j, const char *key, uint64_t value);
 /* 0 and above, to six decimals, in any locale. */
 void json_number(struct json *j, const char *key, double value);
@@ -36,6 +36,6 @@ void json_endpoint(struct json *j, const char *key, const struct endpoint *e);
 size_t json_end(struct json *j);
 
 /* A string of JSON, quoted. */
-void json_string(struct text *t, const char *s);
+void json_quoted(struct text *t, const char *s);
 
 #endif

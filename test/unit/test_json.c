@@ -126,11 +126,11 @@ static void an_object_that_does_not_fit_is_none(void **state)
 	(void)state;
 	for (size_t size = 1; size < 8; size++) {
 		json_begin(&j, text, size);
-		json_null(&j, "");
+		json_none(&j, "");
 		assert_int_equal(json_end(&j), 0);
 	}
 	json_begin(&j, text, 10);
-	json_null(&j, "");
+	json_none(&j, "");
 	assert_int_equal(json_end(&j), 9);
 	assert_string_equal(text, "{\"\":null}");
 }
