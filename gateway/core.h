@@ -65,6 +65,7 @@ struct gateway {
 	uint64_t addressless_ms, addressless_last_ms; /* since when WAN has no address, and when that was last seen */
 	uint64_t slept_ms;  /* clock_slept_ms when it was looked at last */
 	uint64_t recheck_ms[2]; /* UDP, TCP: when all holes may be rechecked again */
+	struct gateway_counts counts;
 	struct log_limit refusal_log, event_log;
 	bool closed;
 	unsigned closing; /* timers that are not closed yet */

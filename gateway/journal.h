@@ -8,6 +8,7 @@
 #ifndef GATEWAY_JOURNAL_H
 #define GATEWAY_JOURNAL_H
 
+#include <stdbool.h>
 #include <uv.h>
 
 #include "sys/log.h"
