@@ -16,6 +16,7 @@
 #include "gateway/pool.h"
 #include "gateway/rules.h"
 #include "gateway/scout.h"
+#include "gateway/traffic.h"
 #include "sys/clock.h"
 #include "sys/log.h"
 
@@ -41,6 +42,8 @@ struct gateway {
 	void *owner;
 
 	struct rules *rules;
+	struct traffic *traffic;
+	bool log_traffic; /* when the look that runs is done */
 	struct pace *pace;
 	struct hooks *hooks; /* NULL: nobody to be told */
 	struct leases *leases;

@@ -79,8 +79,10 @@ struct line_nat gateway_nat(const struct gateway *g, enum lease_protocol protoco
 void gateway_follow(struct gateway *g, const struct netif *wan);
 /* Somebody else changed the firewall. */
 void gateway_firewall_changed(struct gateway *g);
-/* A table of all mappings and the line, to the log at info level. */
-void gateway_log_mappings(const struct gateway *g);
+/* What was counted of mappings; it ends with the gateway. */
+struct traffic *gateway_traffic(const struct gateway *g);
+/* A table of all mappings and the line, to the log at info level; and when the kernel has told it, of their traffic. */
+void gateway_log_mappings(struct gateway *g);
 /* Ends all holes and takes all mappings from the firewall; the loop must run until its handles are closed. */
 void gateway_close(struct gateway *g);
 
