@@ -18,6 +18,7 @@
 #include "gateway/pool.h"
 #include "gateway/rules.h"
 #include "gateway/scout.h"
+#include "gateway/traffic.h"
 #include "sys/clock.h"
 #include "sys/log.h"
 
@@ -43,6 +44,8 @@ struct gateway {
 	size_t observer_count;
 
 	struct rules *rules;
+	struct traffic *traffic;
+	bool log_traffic; /* when the look that runs is done */
 	struct pace *pace;
 	struct hooks *hooks; /* NULL: nobody to be told */
 	struct leases *leases;

@@ -115,6 +115,41 @@ static int open_pool(struct gateway *g)
 	return pool_open(&g->pool, &c);
 }
 
+static void log_counts(const char *what, const struct traffic_counts *c)
+{
+	log_info("traffic %s in=%llu/%llu out=%llu/%llu connections=%llu", what, (unsigned long long)c->in_bytes,
+		(unsigned long long)c->in_packets, (unsigned long long)c->out_bytes, (unsigned long long)c->out_packets,
+		(unsigned long long)c->connections);
+}
+
+/* Bytes and packets; a mapping that nobody used yet is not worth a line. */
+static void log_traffic(void *owner)
+{
+	struct gateway *g = owner;
+	struct traffic_counts c = traffic_total(g->traffic);
+	char text[160];
+
+	if (!g->log_traffic)
+		return;
+	g->log_traffic = false;
+	for (struct lease *l = leases_next(g->leases, NULL); l; l = leases_next(g->leases, l)) {
+		struct traffic_counts of;
+
+		if (traffic_of(g->traffic, &l->key, &of) && (of.in_packets || of.out_packets || of.connections))
+			log_counts(mapping_text(l->owner, text, sizeof(text)), &of);
+	}
+	log_counts("of all mappings there were", &c);
+	if (traffic_why_not(g->traffic)[0])
+		log_info("traffic is not all counted: %s", traffic_why_not(g->traffic));
+}
+
+static int open_traffic(struct gateway *g)
+{
+	const int err = traffic_open(&g->traffic, g->loop, g->config->firewall);
+
+	return err < 0 ? err : traffic_watch(g->traffic, log_traffic, g);
+}
+
 static int open_parts(struct gateway *g, const struct state_limits *limits)
 {
 	const struct rules_config rules = { .loop = g->loop, .backend = g->config->firewall, .firewall = g->firewall,
@@ -125,6 +160,8 @@ static int open_parts(struct gateway *g, const struct state_limits *limits)
 
 	if (err == 0)
 		err = rules_open(&g->rules, &rules);
+	if (err == 0)
+		err = open_traffic(g);
 	if (err == 0)
 		err = pace_open(&g->pace, g->loop, gateway_mapping_turn, g);
 	if (err == 0)
@@ -216,7 +253,12 @@ void gateway_reload(struct gateway *g, bool servers)
 	servers_close(old);
 }
 
-void gateway_log_mappings(const struct gateway *g)
+struct traffic *gateway_traffic(const struct gateway *g)
+{
+	return g->traffic;
+}
+
+void gateway_log_mappings(struct gateway *g)
 {
 	static const char *const states[] = { [HOLE_PUNCHING] = "punching", [HOLE_OPEN] = "open", [HOLE_LOST] = "lost" };
 	const uint64_t now_ms = clock_ms();
@@ -239,6 +281,9 @@ void gateway_log_mappings(const struct gateway *g)
 		log_info("mapping %s state=%s expires=%s origin=%s", mapping_text(m, text, sizeof(text)), states[mapping_hole(m)->state], expires,
 			origin_name(m->origin));
 	}
+	g->log_traffic = true;
+	if (!traffic_look(g->traffic))
+		log_traffic(g);
 }
 
 static void timer_closed(uv_handle_t *handle)
@@ -266,6 +311,7 @@ void gateway_close(struct gateway *g)
 	scout_close(g->scouts[0]);
 	scout_close(g->scouts[1]);
 	rules_close(g->rules);
+	traffic_close(g->traffic);
 	pace_close(g->pace);
 	leases_free(g->leases);
 	line_close(g->lines[0]);

@@ -102,8 +102,10 @@ struct line_nat gateway_nat(const struct gateway *g, enum lease_protocol protoco
 void gateway_follow(struct gateway *g, const struct netif *wan);
 /* Somebody else changed the firewall. */
 void gateway_firewall_changed(struct gateway *g);
-/* A table of all mappings and the line, to the log at info level. */
-void gateway_log_mappings(const struct gateway *g);
+/* What was counted of mappings; it ends with the gateway. */
+struct traffic *gateway_traffic(const struct gateway *g);
+/* A table of all mappings and the line, to the log at info level; and when the kernel has told it, of their traffic. */
+void gateway_log_mappings(struct gateway *g);
 
 /* --- what there is to see (gateway/view.c) --- */
 
