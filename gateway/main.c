@@ -8,6 +8,7 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
+#include "gateway/api.h"
 #include "gateway/config.h"
 #include "gateway/follow.h"
 #include "gateway/gateway.h"
@@ -15,7 +16,7 @@
 #include "gateway/natpmp_server.h"
 #include "gateway/preview.h"
 #include "gateway/service.h"
-#include "gateway/web_routes.h"
+#include "sys/clock.h"
 #include "sys/log.h"
 #include "sys/notify.h"
 
@@ -35,6 +36,7 @@ struct program {
 	struct firewall *firewall;
 	struct natpmp_server *server;
 	struct http *http; /* NULL: --http none */
+	struct api *api;
 	struct gateway *gateway;
 	struct hooks *hooks;
 	struct service service;
@@ -190,6 +192,7 @@ static void farewell(struct program *p)
 	http_close(p->http);
 	p->config.firewall->close(p->firewall);
 	gateway_close(p->gateway);
+	api_close(p->api);
 	hooks_close(p->hooks);
 	natpmp_server_close(p->server);
 	for (size_t i = 0; i < SIGNALS; i++)
@@ -204,6 +207,14 @@ static void farewell(struct program *p)
 	uv_run(&p->loop, UV_RUN_DEFAULT);
 	uv_close((uv_handle_t *)&timer, NULL);
 	uv_run(&p->loop, UV_RUN_NOWAIT);
+}
+
+static int open_api(struct program *p)
+{
+	const struct view view = { .gateway = p->gateway, .config = &p->config, .follow = p->follow, .natpmp = p->server,
+		.traffic = gateway_traffic(p->gateway), .started_ms = clock_ms() };
+
+	return api_open(&p->api, &p->loop, p->http, &view);
 }
 
 static int serve(struct program *p)
@@ -222,7 +233,8 @@ static int serve(struct program *p)
 	gateway_hooks(p->gateway, p->hooks);
 	natpmp_server_serve(p->server, p->gateway);
 	follow_begin(p->follow, p->gateway);
-	http_serve(p->http, web_routes, web_route_count, p->gateway);
+	if (p->http && open_api(p) < 0)
+		return EXIT_FAILED;
 	log_info("ready");
 	service_ready(&p->service, &p->loop);
 	uv_run(&p->loop, UV_RUN_DEFAULT);
