@@ -252,16 +252,17 @@ static int by_moved(const void *a, const void *b)
 	return view_compare(&((const struct moved *)a)->key, &((const struct moved *)b)->key);
 }
 
-/* Those that moved since the last look. */
+/* Those that moved since the last look, or at all where there was none. */
 static void put_moved(const struct events *e, struct text *t, const struct look *look)
 {
+	static const struct moved none;
 	struct json j;
 
 	for (size_t i = 0; i < look->count; i++) {
 		const struct moved *now = &look->all[i];
 		const struct moved *before = e->moved_count ? bsearch(now, e->moved, e->moved_count, sizeof(*now), by_moved) : NULL;
 
-		if (before && memcmp(&before->traffic, &now->traffic, sizeof(now->traffic)) == 0)
+		if (memcmp(&(before ? before : &none)->traffic, &now->traffic, sizeof(now->traffic)) == 0)
 			continue;
 		text_word(t, t->len ? "," : "[");
 		json_append(&j, t);

@@ -138,13 +138,16 @@ static void completed(void *http, struct MHD_Connection *connection, void **requ
 	free(r);
 }
 
+static void due(uv_timer_t *timer);
+
 void http_wake(struct http_request *r)
 {
 	if (!r->suspended)
 		return;
 	r->suspended = false;
 	visitor_watch(r->visitor, NULL, NULL);
-	MHD_resume_connection(r->connection); /* which wakes its epoll, and so drive() */
+	MHD_resume_connection(r->connection);
+	uv_timer_start(&r->http->timer, due, 0, 0); /* without a socket that listens MHD's own waking does not reach its epoll */
 }
 
 /* --- what routes ask --- */
@@ -184,8 +187,6 @@ void http_on_gone(struct http_request *r, void (*gone)(void *data), void *data)
 }
 
 /* --- MHD in the loop --- */
-
-static void due(uv_timer_t *timer);
 
 static void drive(struct http *h)
 {
