@@ -138,15 +138,6 @@ static void completed(void *http, struct MHD_Connection *connection, void **requ
 	free(r);
 }
 
-void http_wake(struct http_request *r)
-{
-	if (!r->suspended)
-		return;
-	r->suspended = false;
-	visitor_watch(r->visitor, NULL, NULL);
-	MHD_resume_connection(r->connection); /* which wakes its epoll, and so drive() */
-}
-
 /* --- what routes ask --- */
 
 const char *http_segment(const struct http_request *r, size_t i)
@@ -191,7 +182,10 @@ static void drive(struct http *h)
 {
 	MHD_UNSIGNED_LONG_LONG wait_ms;
 
+	h->soon = false;
 	MHD_run(h->daemon);
+	if (h->soon)
+		return;
 	if (MHD_get_timeout(h->daemon, &wait_ms) == MHD_YES)
 		uv_timer_start(&h->timer, due, wait_ms, 0);
 	else
@@ -201,6 +195,23 @@ static void drive(struct http *h)
 static void due(uv_timer_t *timer)
 {
 	drive(timer->data);
+}
+
+/* In the next turn: whoever asks may be called by MHD. */
+static void drive_soon(struct http *h)
+{
+	h->soon = true;
+	uv_timer_start(&h->timer, due, 0, 0);
+}
+
+void http_wake(struct http_request *r)
+{
+	if (!r->suspended)
+		return;
+	r->suspended = false;
+	visitor_watch(r->visitor, NULL, NULL);
+	MHD_resume_connection(r->connection);
+	drive_soon(r->http);
 }
 
 static void ready(uv_poll_t *poll, int status, int events)
@@ -227,7 +238,7 @@ static int admit(void *http, struct visitor *v)
 	const int fd = v->fd;
 
 	if (MHD_add_connection(h->daemon, fd, (struct sockaddr *)&client, len) == MHD_YES) {
-		uv_timer_start(&h->timer, due, 0, 0);
+		drive_soon(h);
 		return 0;
 	}
 	if (door_find(h->door, fd) == v) /* MHD has closed its socket */
@@ -237,9 +248,7 @@ static int admit(void *http, struct visitor *v)
 
 static void ended(void *http)
 {
-	struct http *h = http;
-
-	uv_timer_start(&h->timer, due, 0, 0);
+	drive_soon(http);
 }
 
 /* What MHD decodes would be decoded twice. */

@@ -132,7 +132,7 @@ bool guard_path_fits(const struct guard_path *p, const char *route, const char *
 
 	for (size_t i = 0; i < p->count; i++) {
 		const char *segment = p->segments[i];
-		const size_t len = strcspn(route + 1, "/");
+		const size_t len = *route ? strcspn(route + 1, "/") : 0;
 
 		if (*route != '/')
 			return false;

@@ -24,6 +24,7 @@ struct http {
 	struct MHD_Daemon *daemon;
 	uv_poll_t poll;
 	uv_timer_t timer;
+	bool soon; /* it is to be driven in the next turn */
 	size_t handles; /* not closed yet */
 	size_t streams;
 	struct http_request *requests;
