@@ -101,9 +101,10 @@ static enum MHD_Result handle(void *http, struct MHD_Connection *connection, con
 		r->stage = HTTP_ARRIVES;
 		r->visitor = MHD_get_connection_info(connection, MHD_CONNECTION_INFO_SOCKET_CONTEXT)->socket_context;
 		http_judge(r, method, version);
-		return MHD_YES;
+		if (!r->refused || !r->at_once)
+			return MHD_YES;
 	}
-	if (*len > 0) {
+	if (*len > 0 && !r->at_once) {
 		if (!r->refused)
 			collect(r, bytes, *len);
 		*len = 0;

@@ -442,7 +442,8 @@ int door_follow(struct door *d, const struct netif *lans, size_t count)
 	size_t n;
 
 	d->lan_count = count;
-	memcpy(d->lans, lans, count * sizeof(lans[0]));
+	for (size_t i = 0; i < count; i++)
+		d->lans[i] = lans[i];
 	n = wanted(d, at);
 	for (size_t i = d->listener_count; i-- > 0;) {
 		if (is_listed(at, n, &d->listeners[i]->at))
