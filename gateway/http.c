@@ -101,9 +101,10 @@ static enum MHD_Result handle(void *http, struct MHD_Connection *connection, con
 		r->stage = HTTP_ARRIVES;
 		r->visitor = MHD_get_connection_info(connection, MHD_CONNECTION_INFO_SOCKET_CONTEXT)->socket_context;
 		http_judge(r, method, version);
-		return MHD_YES;
+		if (!r->refused || !r->at_once)
+			return MHD_YES;
 	}
-	if (*len > 0) {
+	if (*len > 0 && !r->at_once) {
 		if (!r->refused)
 			collect(r, bytes, *len);
 		*len = 0;
@@ -136,18 +137,6 @@ static void completed(void *http, struct MHD_Connection *connection, void **requ
 		MHD_destroy_response(r->response);
 	free(r->body);
 	free(r);
-}
-
-static void due(uv_timer_t *timer);
-
-void http_wake(struct http_request *r)
-{
-	if (!r->suspended)
-		return;
-	r->suspended = false;
-	visitor_watch(r->visitor, NULL, NULL);
-	MHD_resume_connection(r->connection);
-	uv_timer_start(&r->http->timer, due, 0, 0); /* without a socket that listens MHD's own waking does not reach its epoll */
 }
 
 /* --- what routes ask --- */
@@ -188,11 +177,16 @@ void http_on_gone(struct http_request *r, void (*gone)(void *data), void *data)
 
 /* --- MHD in the loop --- */
 
+static void due(uv_timer_t *timer);
+
 static void drive(struct http *h)
 {
 	MHD_UNSIGNED_LONG_LONG wait_ms;
 
+	h->soon = false;
 	MHD_run(h->daemon);
+	if (h->soon)
+		return;
 	if (MHD_get_timeout(h->daemon, &wait_ms) == MHD_YES)
 		uv_timer_start(&h->timer, due, wait_ms, 0);
 	else
@@ -202,6 +196,23 @@ static void drive(struct http *h)
 static void due(uv_timer_t *timer)
 {
 	drive(timer->data);
+}
+
+/* In the next turn: whoever asks may be called by MHD. */
+static void drive_soon(struct http *h)
+{
+	h->soon = true;
+	uv_timer_start(&h->timer, due, 0, 0);
+}
+
+void http_wake(struct http_request *r)
+{
+	if (!r->suspended)
+		return;
+	r->suspended = false;
+	visitor_watch(r->visitor, NULL, NULL);
+	MHD_resume_connection(r->connection);
+	drive_soon(r->http);
 }
 
 static void ready(uv_poll_t *poll, int status, int events)
@@ -228,7 +239,7 @@ static int admit(void *http, struct visitor *v)
 	const int fd = v->fd;
 
 	if (MHD_add_connection(h->daemon, fd, (struct sockaddr *)&client, len) == MHD_YES) {
-		uv_timer_start(&h->timer, due, 0, 0);
+		drive_soon(h);
 		return 0;
 	}
 	if (door_find(h->door, fd) == v) /* MHD has closed its socket */
@@ -238,9 +249,7 @@ static int admit(void *http, struct visitor *v)
 
 static void ended(void *http)
 {
-	struct http *h = http;
-
-	uv_timer_start(&h->timer, due, 0, 0);
+	drive_soon(http);
 }
 
 /* What MHD decodes would be decoded twice. */

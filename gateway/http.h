@@ -28,6 +28,7 @@
 
 #define HTTP_PORT	     9699
 #define HTTP_BODY_MAX	     4096  /* bytes of a request's body */
+#define HTTP_SWALLOW_MAX     65536 /* a longer one that is refused is not read to its end: the connection ends */
 #define HTTP_PATH_MAX	     256   /* bytes of a path as it is written, query included */
 #define HTTP_SEGMENTS_MAX    4	   /* '*' of a route */
 #define HTTP_MEMORY	     8192  /* of a connection: the head of a request and that of its answer */

@@ -185,10 +185,10 @@ void http_error(struct http_request *r, unsigned status, const char *format, ...
 	answer_words(r, status, "error", why);
 }
 
-/* With a head that cannot be trusted one cannot know where the next one begins. */
+/* Where a head cannot be trusted or a body is not read, one cannot know where the next request begins. */
 void http_answer_refused(struct http_request *r)
 {
-	if (r->refused == MHD_HTTP_BAD_REQUEST)
+	if (r->refused == MHD_HTTP_BAD_REQUEST || r->at_once)
 		http_header(r, "Connection", "close");
 	answer_words(r, r->refused, "error", r->why);
 }

@@ -254,23 +254,16 @@ static void turn_away(int fd)
 	close(fd);
 }
 
-static void enter(struct listener *l, int fd, const struct endpoint *client)
+void door_enter(struct door *d, int fd, const struct endpoint *client)
 {
-	struct door *d = l->door;
-	const unsigned interface = interface_of(fd);
-	struct visitor *v;
+	struct visitor *v = make_room(d, client) ? calloc(1, sizeof(*v)) : NULL;
 
-	if (!l->named && !is_loopback(&l->at) && interface != d->loopback && !find_lan(d, interface)) {
-		close(fd);
-		return;
-	}
-	v = make_room(d, client) ? calloc(1, sizeof(*v)) : NULL;
 	if (!v || uv_poll_init(d->loop, &v->watch, fd) < 0) {
 		free(v);
 		turn_away(fd);
 		return;
 	}
-	*v = (struct visitor){ .fd = fd, .client = *client, .interface = interface, .door = d, .next = d->visitors, .watch = v->watch };
+	*v = (struct visitor){ .fd = fd, .client = *client, .interface = interface_of(fd), .door = d, .next = d->visitors, .watch = v->watch };
 	v->watch.data = v;
 	d->handles++;
 	d->visitor_count++;
@@ -284,6 +277,11 @@ static void enter(struct listener *l, int fd, const struct endpoint *client)
 }
 
 static void pause_all(struct door *d, bool pause);
+
+static bool is_inside(const struct door *d, unsigned interface)
+{
+	return interface == d->loopback || find_lan(d, interface);
+}
 
 static void acceptable(uv_poll_t *poll, int status, int events)
 {
@@ -301,7 +299,10 @@ static void acceptable(uv_poll_t *poll, int status, int events)
 		if (fd < 0)
 			return;
 		client = net_endpoint(&from);
-		enter(l, fd, &client);
+		if (l->named || is_loopback(&l->at) || is_inside(l->door, interface_of(fd)))
+			door_enter(l->door, fd, &client);
+		else
+			close(fd);
 	}
 }
 
@@ -441,7 +442,8 @@ int door_follow(struct door *d, const struct netif *lans, size_t count)
 	size_t n;
 
 	d->lan_count = count;
-	memcpy(d->lans, lans, count * sizeof(lans[0]));
+	for (size_t i = 0; i < count; i++)
+		d->lans[i] = lans[i];
 	n = wanted(d, at);
 	for (size_t i = d->listener_count; i-- > 0;) {
 		if (is_listed(at, n, &d->listeners[i]->at))

@@ -45,6 +45,8 @@ int door_follow(struct door *d, const struct netif *lans, size_t count); /* as h
 void door_serve(struct door *d); /* accepts from now on */
 void door_close(struct door *d); /* listens no more; frees itself when its last visitor has left. NULL is fine */
 
+/* A connection that stands already, as if it had been accepted; its socket is non-blocking. */
+void door_enter(struct door *d, int fd, const struct endpoint *client);
 struct visitor *door_find(const struct door *d, int fd);
 /* From a LAN's subnet by that LAN, or from the router itself. */
 bool visitor_is_neighbour(const struct visitor *v);

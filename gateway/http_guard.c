@@ -27,6 +27,15 @@ static bool is_clean(const char *text, size_t len)
 	return true;
 }
 
+/* RFC 9110 section 5.6.2: what a header's name consists of. */
+static bool is_token(const char *text, size_t len)
+{
+	for (size_t i = 0; i < len; i++)
+		if (!text[i] || (!isalnum((unsigned char)text[i]) && !strchr("!#$%&'*+-.^_`|~", text[i])))
+			return false;
+	return len > 0;
+}
+
 static bool is_named(const char *name, size_t len, const char *wanted)
 {
 	return len == strlen(wanted) && strncasecmp(name, wanted, len) == 0;
@@ -38,7 +47,7 @@ void guard_header(struct guard_head *h, const char *name, size_t name_len, const
 	h->hosts += is_named(name, name_len, "Host");
 	h->lengths += is_named(name, name_len, "Content-Length");
 	h->codings += is_named(name, name_len, "Transfer-Encoding");
-	h->unclean |= !is_clean(name, name_len) || !is_clean(value, value_len);
+	h->unclean |= !is_token(name, name_len) || !is_clean(value, value_len);
 	h->seen += name_len + value_len + strlen(":\r\n");
 }
 
@@ -47,7 +56,7 @@ const char *guard_head(const struct guard_head *h, size_t line_len, size_t size)
 	const size_t least = line_len + h->seen + strlen("  \r\n\r\n"); /* and a space before each value, or none */
 
 	if (h->unclean)
-		return "a control character in a header";
+		return "a header's name that is none, or a control character in a header";
 	if (size > 0 && (size < least || size > least + h->headers))
 		return "a NUL, a lone line feed or needless spaces in the head";
 	if (h->hosts != 1)
@@ -132,7 +141,7 @@ bool guard_path_fits(const struct guard_path *p, const char *route, const char *
 
 	for (size_t i = 0; i < p->count; i++) {
 		const char *segment = p->segments[i];
-		const size_t len = strcspn(route + 1, "/");
+		const size_t len = *route ? strcspn(route + 1, "/") : 0;
 
 		if (*route != '/')
 			return false;

@@ -39,6 +39,7 @@ static bool head_is_well(struct http_request *r, const char *method, const char 
 
 	MHD_get_connection_values_n(r->connection, MHD_HEADER_KIND, each_header, &head);
 	wrong = guard_head(&head, strlen(method) + r->target_len + strlen(version), info ? info->header_size : 0);
+	r->at_once = wrong;
 	return wrong ? refuse(r, 400, "%s", wrong) : true;
 }
 
@@ -127,6 +128,7 @@ static bool body_is_small(struct http_request *r)
 
 	if (length && guard_length(length, &len) < 0)
 		return refuse(r, 400, "Content-Length '%s' is no number", length);
+	r->at_once = len > HTTP_SWALLOW_MAX;
 	return len > HTTP_BODY_MAX ? refuse(r, 413, "a body of %zu bytes: at most %d are taken", len, HTTP_BODY_MAX) : true;
 }
 

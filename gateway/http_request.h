@@ -24,6 +24,7 @@ struct http {
 	struct MHD_Daemon *daemon;
 	uv_poll_t poll;
 	uv_timer_t timer;
+	bool soon; /* it is to be driven in the next turn */
 	size_t handles; /* not closed yet */
 	size_t streams;
 	struct http_request *requests;
@@ -42,6 +43,7 @@ struct http_request {
 	size_t target_len; /* as it was written */
 	enum { HTTP_BEGINS, HTTP_ARRIVES, HTTP_SERVED, HTTP_ANSWERED, HTTP_ENDS } stage;
 	bool suspended, logged_in;
+	bool at_once; /* refused without reading its body */
 	unsigned refused; /* status; 0: it may pass */
 	char why[HTTP_WHY_MAX];
 	char *body;
