@@ -18,16 +18,7 @@ static void put_escaped(struct text *t, const char *value)
 	}
 }
 
-/* Whole numbers, as counters are, whole; below 2^53 a double is exact, and scrapers read doubles. */
-static void put_value(struct text *t, double value)
-{
-	if (value >= 0 && value < 9007199254740992.0 && value == (double)(uint64_t)value)
-		text_number(t, (uint64_t)value);
-	else
-		text_format(t, "%.9g", value);
-}
-
-void exposition_value(struct text *t, const char *name, const struct exposition_label *labels, size_t count, double value)
+static void put_name(struct text *t, const char *name, const struct exposition_label *labels, size_t count)
 {
 	text_word(t, name);
 	for (size_t i = 0; i < count; i++) {
@@ -38,8 +29,24 @@ void exposition_value(struct text *t, const char *name, const struct exposition_
 		text_word(t, "\"");
 	}
 	text_word(t, count ? "} " : " ");
-	put_value(t, value);
+}
+
+void exposition_count(struct text *t, const char *name, const struct exposition_label *labels, size_t count, uint64_t value)
+{
+	put_name(t, name, labels, count);
+	text_number(t, value);
 	text_word(t, "\n");
+}
+
+/* Whole numbers whole; below 2^53 a double is exact. */
+void exposition_value(struct text *t, const char *name, const struct exposition_label *labels, size_t count, double value)
+{
+	if (value >= 0 && value < 9007199254740992.0 && value == (double)(uint64_t)value) {
+		exposition_count(t, name, labels, count, (uint64_t)value);
+		return;
+	}
+	put_name(t, name, labels, count);
+	text_format(t, "%.9g\n", value);
 }
 
 void exposition_single(struct text *t, const char *name, const char *kind, const char *help, double value)

@@ -20,6 +20,8 @@ struct exposition_label {
 /* Heads what follows. kind: "counter" or "gauge"; help: a sentence in one line, NULL for none. */
 void exposition_family(struct text *t, const char *name, const char *kind, const char *help);
 void exposition_value(struct text *t, const char *name, const struct exposition_label *labels, size_t count, double value);
+/* The same of a whole number, however large. */
+void exposition_count(struct text *t, const char *name, const struct exposition_label *labels, size_t count, uint64_t value);
 /* A family of one number. */
 void exposition_single(struct text *t, const char *name, const char *kind, const char *help, double value);
 
