@@ -353,7 +353,7 @@ class Limits(unittest.TestCase):
             self.assertIn("maps by destination", answer.error)
 
     def test_thousand(self):
-        """1,000 mappings: all are told in order, packed if asked, and who listens hears of each"""
+        """1,000 mappings: all are told in order, and who listens hears of each"""
         with Home() as home:
             home.gateway("--max-mappings", "1100", "--max-mappings-per-client", "1100", "--stun-rate", "10000", "--pool", "0", "--log-level", "info").wait_line("NAT TCP mapping")
             web = Web(home)
@@ -415,7 +415,21 @@ class Silent(unittest.TestCase):
             self.assertIn("no STUN server answers", answer.error)
             self.assertIn("TCP 192.168.1.10:7002", answer.error)
 
-    def test_shut_sending_side(self):
+    @unittest.skipUnless(os.environ.get("STUNWAY_LONG"), "half a minute, with --long")
+    def test_waits_half_a_minute(self):
+        """A POST waits for half a minute and no longer, and leaves no mapping"""
+        with Home() as home:
+            home.gateway("--pool", "0").wait_line("NAT TCP mapping")
+            home.stun.stop(signal.SIGKILL)
+            web = Web(home)
+            began = time.monotonic()
+            answer = web.post()
+            self.assertEqual(answer.status, 503)
+            self.assertIn("no STUN server answers", answer.error)
+            self.assertTrue(29 < time.monotonic() - began < 36, time.monotonic() - began)
+            self.assertEqual(web.mappings(), {})
+
+    def test_end(self):
         """At the end of the gateway whoever waits is let go, and nothing leaks"""
         with Home() as home:
             gateway = home.gateway("--pool", "0")
