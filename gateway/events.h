@@ -16,7 +16,7 @@
 
 #define EVENTS_LISTENERS_MAX 128
 #define EVENTS_LOG_PER_S     20 /* log lines; what is beyond is counted */
-#define EVENTS_MAPPINGS	     200 /* at a time */
+#define EVENTS_MAPPINGS	     100 /* at a time: some 45 KB each 100 ms, which a slow phone can take */
 
 struct events;
 
