@@ -368,7 +368,7 @@ class Options(Case):
         holder.listen()
         self.home.run("router", ["ip", "address", "add", *address])
         gateway.wait_line(f"TCP port {PORT} on address={ROUTER}:{PORT} is held by")
-        eventually(lambda: Pmp(self.home).map(UDP, 7000).result == 0, what="a mapping")
+        eventually(lambda: getattr(Pmp(self.home).map(UDP, 7000, timeout=1), "result", None) == 0, timeout=20, what="a mapping")
         holder.close()
         eventually(lambda: len(self.listening()) == 3, timeout=15, what="its listening again")
         self.assertEqual(self.ask().status, 200)
