@@ -188,7 +188,6 @@ static int serve_lans(struct follow *f)
 	const struct endpoint port = endpoint_ipv4(0, NATPMP_PORT);
 	const char *lan = "";
 	char holder[HOLDER_MAX];
-	const int web = http_follow(f->http, f->lans, f->lan_count); /* says itself what is wrong */
 	const int err = natpmp_server_follow(f->server, f->lans, f->lan_count, &lan);
 
 	if (err == -EADDRINUSE)
@@ -196,6 +195,8 @@ static int serve_lans(struct follow *f)
 			holder_name(holder, SOCK_DGRAM, &port));
 	else if (err < 0)
 		log_error("cannot open UDP port %u on lan=%s error=\"%s\"", NATPMP_PORT, lan, strerror(-err));
+	const int web = http_follow(f->http, f->lans, f->lan_count); /* says itself what is wrong; NAT-PMP comes first */
+
 	return err < 0 ? err : web;
 }
 

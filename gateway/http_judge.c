@@ -193,7 +193,7 @@ static bool client_may_change(struct http_request *r)
 
 void http_judge(struct http_request *r, const char *method, const char *version)
 {
-	if (!head_is_well(r, method, version) || !host_is_ours(r) || !find_route(r, method) || !body_is_small(r) || !bearer_is_right(r))
+	if (!head_is_well(r, method, version) || !body_is_small(r) || !host_is_ours(r) || !find_route(r, method) || !bearer_is_right(r))
 		return;
 	look_at_cookie(r);
 	if (r->route && r->route->changes && page_is_ours(r))

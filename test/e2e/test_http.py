@@ -11,7 +11,7 @@ import tempfile
 import time
 import unittest
 
-from lab.home import LAN1, ROUTER, Home, eventually
+from lab.home import LAN1, ROUTER, STUN, Home, eventually
 from pmp import UDP, Pmp
 
 PORT = 9699
@@ -247,11 +247,12 @@ class Serving(Case):
         reply = client.ask("POST", "/logout", body=b"x" * 100, Content_Length=10_000_000)  # the first counts; refused before the rest is there
         self.assertEqual((reply.status, reply.headers["connection"]), (400, "close"))
         client.close()
-        client = Http(self.home)
-        client.send(f"POST /logout HTTP/1.1\r\nHost: {ROUTER}\r\nContent-Length: 10000000\r\n\r\n".encode())
-        self.assertEqual(client.receive().status, 413)
-        self.assertTrue(client.is_closed())
-        client.close()
+        for path in ["/logout", "/none"]:
+            client = Http(self.home)
+            client.send(f"POST {path} HTTP/1.1\r\nHost: {ROUTER}\r\nContent-Length: 10000000\r\n\r\n".encode())
+            self.assertEqual(client.receive().status, 413)
+            self.assertTrue(client.is_closed())
+            client.close()
 
     def test_hostile_crowd(self):
         """1,000 idle connections, slow requests and 10 MB bodies: NAT-PMP is answered at once, the page is served, and whoever is late is ended"""
@@ -328,6 +329,10 @@ class Options(Case):
             result = self.home.run("router", [self.home.program("gateway"), "--wan", "wan", "--lan", "lan", "--state", "none", *words], check=False)
             self.assertEqual((words, result.returncode), (words, 2))
             self.assertIn(said, result.stderr)
+            if "password" in words[0]:
+                result = self.home.run("router", [self.home.program("gateway"), "--wan", "wan", "--stun", STUN, "--check", *words], check=False)
+                self.assertEqual(result.returncode, 2)
+                self.assertIn(f"problem: --http-password-file {said}", result.stdout)
         holder = self.home.spawn("router", ["python3", "-c", f"import socket; s = socket.create_server(('', {PORT})); print('holds', flush=True); s.accept()"],
                                  ready="holds")
         self.addCleanup(holder.stop)
@@ -358,11 +363,12 @@ class Options(Case):
         eventually(lambda: self.listening() == [f"127.0.0.1:{PORT}", f"[::1]:{PORT}"], what="the end of its listening there")
         holder = self.home.socket("router", socket.AF_INET, socket.SOCK_STREAM)
         holder.setsockopt(socket.SOL_IP, IP_FREEBIND, 1)
+        self.addCleanup(holder.close)
         holder.bind((ROUTER, PORT))
         holder.listen()
         self.home.run("router", ["ip", "address", "add", *address])
         gateway.wait_line(f"TCP port {PORT} on address={ROUTER}:{PORT} is held by")
-        eventually(lambda: Pmp(self.home).map(UDP, 7000).result == 0, what="a mapping")
+        eventually(lambda: getattr(Pmp(self.home).map(UDP, 7000, timeout=1), "result", None) == 0, timeout=20, what="a mapping")
         holder.close()
         eventually(lambda: len(self.listening()) == 3, timeout=15, what="its listening again")
         self.assertEqual(self.ask().status, 200)
