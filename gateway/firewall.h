@@ -51,7 +51,7 @@ struct firewall_reach {
 };
 
 #define FIREWALL_ACCEPT_CHAINS 8
-#define FIREWALL_BATCH	       200 /* mappings added at once */
+#define FIREWALL_BATCH	       100 /* mappings added at once */
 #define FIREWALL_SERVERS       64
 
 struct firewall_config {

@@ -198,19 +198,48 @@ static void write_hairpin(FILE *out, const char *verb, const struct firewall_map
 			endpoint_ip_text(outer, ip), outer->port, ip_text(m->client_ip, client), m->internal_port);
 }
 
-static void write_mapping(FILE *out, const char *verb, const struct firewall_mapping *m)
+static void write_client(FILE *out, const struct firewall_mapping *m)
 {
-	const char *protocol = protocol_name(m->protocol);
 	char ip[ENDPOINT_TEXT_MAX];
 
-	ip_text(m->client_ip, ip);
-	fprintf(out,
-		"%s element inet stunway inbound { %s . %u : %s . %u }\n"
-		"%s element inet stunway outbound { %s . %s . %u : %u }\n",
-		verb, protocol, m->relay_port, ip, m->internal_port, verb, protocol, ip, m->internal_port, m->relay_port);
-	for (size_t i = 0; i < COUNTING; i++)
-		fprintf(out, "%s element inet stunway %s { %s . %s . %u }\n", verb, counting[i], protocol, ip, m->internal_port);
-	write_hairpin(out, verb, m, &m->outer);
+	fprintf(out, "%s . %s . %u", protocol_name(m->protocol), ip_text(m->client_ip, ip), m->internal_port);
+}
+
+static void write_inbound(FILE *out, const struct firewall_mapping *m)
+{
+	char ip[ENDPOINT_TEXT_MAX];
+
+	fprintf(out, "%s . %u : %s . %u", protocol_name(m->protocol), m->relay_port, ip_text(m->client_ip, ip), m->internal_port);
+}
+
+static void write_outbound(FILE *out, const struct firewall_mapping *m)
+{
+	write_client(out, m);
+	fprintf(out, " : %u", m->relay_port);
+}
+
+/* What a mapping always has an element of. */
+static const struct {
+	const char *set;
+	void (*write)(FILE *out, const struct firewall_mapping *m);
+} parts[] = {
+	{ "inbound", write_inbound },
+	{ "outbound", write_outbound },
+	{ "traffic_in", write_client },
+	{ "traffic_out", write_client },
+	{ "connections", write_client },
+};
+#define PARTS (sizeof(parts) / sizeof(parts[0]))
+
+/* Many elements in one command: libnftables takes half the time of as many commands. */
+static void write_part(FILE *out, const char *verb, size_t part, const struct firewall_mapping *m, size_t count)
+{
+	fprintf(out, "%s element inet stunway %s {", verb, parts[part].set);
+	for (size_t i = 0; i < count; i++) {
+		fputs(i ? ", " : " ", out);
+		parts[part].write(out, &m[i]);
+	}
+	fputs(" }\n", out);
 }
 
 /* As run, of what was written to out, which is closed. */
@@ -237,8 +266,10 @@ static int change(struct firewall *f, const char *verb, const struct firewall_ma
 
 	if (!out)
 		return -errno;
-	for (size_t k = 0; k < count; k++)
-		write_mapping(out, verb, &m[k]);
+	for (size_t part = 0; part < PARTS; part++)
+		write_part(out, verb, part, m, count);
+	for (size_t i = 0; i < count; i++)
+		write_hairpin(out, verb, &m[i], &m[i].outer);
 	return run_written(f, out, &text);
 }
 
@@ -253,19 +284,28 @@ static int nft_add(struct firewall *f, const struct firewall_mapping *m, size_t 
 	return change(f, "add", m, count);
 }
 
+/* One part of a mapping, where others may be gone. It is fine when it is gone, too. */
+static void remove_part(struct firewall *f, size_t part, const struct firewall_mapping *m)
+{
+	CLEANUP(free_text) char *text = NULL;
+	size_t len;
+	FILE *out = open_memstream(&text, &len);
+
+	if (!out)
+		return;
+	write_part(out, "delete", part, m, 1);
+	run_written(f, out, &text);
+}
+
 /* Where somebody took one part already, the others must go all the same, or nobody gets their keys again. */
 static int nft_remove(struct firewall *f, const struct firewall_mapping *m)
 {
 	const int err = change(f, "delete", m, 1);
-	char ip[ENDPOINT_TEXT_MAX];
 
 	if (err == 0)
 		return 0;
-	ip_text(m->client_ip, ip);
-	runf(f, "delete element inet stunway inbound { %s . %u }\n", protocol_name(m->protocol), m->relay_port);
-	runf(f, "delete element inet stunway outbound { %s . %s . %u }\n", protocol_name(m->protocol), ip, m->internal_port);
-	for (size_t i = 0; i < COUNTING; i++)
-		runf(f, "delete element inet stunway %s { %s . %s . %u }\n", counting[i], protocol_name(m->protocol), ip, m->internal_port);
+	for (size_t part = 0; part < PARTS; part++)
+		remove_part(f, part, m);
 	free_outer(f, m->protocol, &m->outer);
 	return err;
 }

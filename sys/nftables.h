@@ -42,7 +42,7 @@ typedef void nftables_counter_fn(void *owner, const uint8_t *key, size_t len, ui
 
 /*
  * The counter of each element of a set of family inet. What others change meanwhile may be told twice or not at
- * all. Unlike the rest it takes time with many of them: some 5 ms for 10,000. Negative errno.
+ * all. Unlike the rest it takes time with many of them: some 7 ms for 10,000. Negative errno.
  */
 int nftables_counters(struct nftables *s, const char *table, const char *set, nftables_counter_fn *seen, void *owner);
 
