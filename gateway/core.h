@@ -74,6 +74,7 @@ struct gateway {
 	uint64_t slept_ms;  /* clock_slept_ms when it was looked at last */
 	uint64_t recheck_ms[2]; /* UDP, TCP: when all holes may be rechecked again … */
 	bool recheck_due[2];	/* … and whether they are to be */
+	struct gateway_counts counts;
 	struct log_limit refusal_log, event_log;
 	bool closed;
 	unsigned closing; /* timers that are not closed yet */

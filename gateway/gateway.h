@@ -132,6 +132,12 @@ struct gateway_mapping {
 void gateway_each(const struct gateway *g, void (*visit)(void *owner, const struct gateway_mapping *m), void *owner);
 bool gateway_find(const struct gateway *g, const struct lease_key *key, struct gateway_mapping *out);
 
+/* What became of mappings' holes since the start; none of these falls. */
+struct gateway_counts {
+	uint64_t opened, lost; /* opened: for the first time, or again */
+	uint64_t changed;      /* the outer endpoint became another */
+};
+
 struct gateway_status {
 	struct netif wan;
 	uint32_t public_ip; /* host order; 0: not known */
@@ -142,6 +148,7 @@ struct gateway_status {
 	size_t mappings, punching, open, lost;
 	size_t pool[2]; /* spare holes that stand ready */
 	uint32_t keepalive_ms[2];
+	struct gateway_counts counts;
 };
 void gateway_status(const struct gateway *g, struct gateway_status *out);
 /* STUN servers by index, from 0 until false. */

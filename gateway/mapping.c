@@ -201,6 +201,7 @@ static bool learn_outer(struct mapping *m)
 {
 	if (endpoint_equal(&m->outer, &mapping_hole(m)->outer))
 		return false;
+	m->gateway->counts.changed += m->outer.port != 0;
 	m->outer = mapping_hole(m)->outer;
 	keeper_note(m->gateway->keeper);
 	return true;
@@ -234,6 +235,7 @@ static void hole_event(void *owner, enum hole_action event, bool disagree)
 		m->since_ms = clock_ms();
 	switch (event) {
 	case HOLE_OPENED:
+		g->counts.opened++;
 		news = learn_outer(m) && m->told;
 		snprintf(text, sizeof(text), " rtt=%u ms", mapping_hole(m)->rtt_ms);
 		mapping_say(m, LOG_LEVEL_INFO, "hole open", text);
@@ -251,6 +253,7 @@ static void hole_event(void *owner, enum hole_action event, bool disagree)
 		view_announce(g);
 		break;
 	case HOLE_GONE:
+		g->counts.lost++;
 		mapping_say(m, LOG_LEVEL_WARN, "hole lost", disagree ? " reason=\"STUN servers' answers disagree\"" : " reason=\"STUN servers fell silent\"");
 		break;
 	case HOLE_SUSPECT:
@@ -434,6 +437,7 @@ int mapping_begin(struct gateway *g, const struct lease_key *key, const struct g
 		.client_ip = key->client_ip, .internal_port = key->internal_port };
 	learn_outer(m);
 	mapping_reach(m);
+	g->counts.opened += mapping_hole(m)->state == HOLE_OPEN;
 	if (mapping_promised(m))
 		mapping_say(m, LOG_LEVEL_INFO, "hole open", " from=pool");
 	else if (line_verdict(line_of(g, key->protocol)) == LINE_SUITED)

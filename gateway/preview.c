@@ -8,6 +8,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "gateway/http.h"
+#include "gateway/service.h"
 #include "sys/confine.h"
 #include "sys/netif.h"
 #include "sys/resolve.h"
@@ -147,6 +149,20 @@ static enum preview hook(const struct config *c)
 	return PREVIEW_FINE;
 }
 
+static enum preview web(const struct config *c)
+{
+	char password[LOGIN_PASSWORD_MAX], at[ENDPOINT_TEXT_MAX];
+
+	for (size_t i = 0; i < c->http_count; i++)
+		printf("would serve the web interface on %s\n", endpoint_text(&c->http[i], at));
+	if (!c->http_none && c->http_count == 0)
+		printf("would serve the web interface on port %d of loopback and of the LANs' addresses\n", HTTP_PORT);
+	if (service_password(c, NULL, password) == 0) /* else it says so */
+		return PREVIEW_FINE;
+	printf("problem: --http-password-file %s holds no password\n", c->http_password_file);
+	return PREVIEW_WRONG;
+}
+
 enum preview preview(const struct config *c)
 {
 	struct netif wan = { .ip = 0 };
@@ -155,6 +171,7 @@ enum preview preview(const struct config *c)
 	worst = worse(worst, lans(c, &wan));
 	worst = worse(worst, rights(c));
 	worst = worse(worst, wall(c, &wan));
+	worst = worse(worst, web(c));
 	servers(c);
 	return worse(worst, hook(c));
 }

@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "sys/cleanup.h"
@@ -39,6 +40,7 @@ int service_begin(struct service *s, const struct config *c, int argc, char **ar
 	signal(SIGHUP, SIG_IGN); /* a manager's reload may come before the loop listens */
 	notify_setup();
 	s->files[0] = options_file(&config_options, argc, argv);
+	s->files[1] = c->http_password_file;
 	s->argc = argc;
 	s->argv = argv;
 	s->helper_config = (struct helper_config){ .files = s->files, .commands = firewall_commands, .lock = "/run/xtables.lock",
@@ -46,6 +48,28 @@ int service_begin(struct service *s, const struct config *c, int argc, char **ar
 	err = helper_start(&s->helper, &s->helper_config);
 	if (err < 0)
 		log_error("cannot begin the helper error=\"%s\"", strerror(-err));
+	return err;
+}
+
+int service_password(const struct config *c, struct helper *helper, char out[LOGIN_PASSWORD_MAX])
+{
+	const char *path = c->http_password_file;
+	CLEANUP(close_fd) int fd = -1;
+	struct stat st;
+	int err;
+
+	out[0] = '\0';
+	if (!path)
+		return 0;
+	fd = helper ? helper_open(helper, 1) : open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
+	err = fd >= 0 ? login_read(out, fd) : helper ? fd : -errno;
+	if (err == -EINVAL)
+		log_error("http-password-file=%s: its first line must be the password, 1 to %d bytes without control characters", path,
+			LOGIN_PASSWORD_MAX - 1);
+	else if (err < 0)
+		log_error("cannot read http-password-file=%s error=\"%s\"", path, strerror(-err));
+	else if (fstat(fd, &st) == 0 && st.st_mode & S_IROTH)
+		log_warn("http-password-file=%s can be read by everybody on this host: chmod 600 it", path);
 	return err;
 }
 

@@ -60,7 +60,7 @@ bool gateway_find(const struct gateway *g, const struct lease_key *key, struct g
 void gateway_status(const struct gateway *g, struct gateway_status *out)
 {
 	*out = (struct gateway_status){ .wan = g->wan, .public_ip = g->wan.ip ? g->public_ip : 0, .public_since_ms = g->public_since_ms,
-		.epoch_s = gateway_epoch_s(g), .mappings = leases_count(g->leases) };
+		.epoch_s = gateway_epoch_s(g), .mappings = leases_count(g->leases), .counts = g->counts };
 	for (size_t i = 0; i < 2; i++) {
 		const enum lease_protocol protocol = i ? LEASE_TCP : LEASE_UDP;
 

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-#include <inttypes.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "server/metrics.h"
+#include "sys/exposition.h"
 
 /* The line that begins here, without its CRLF; false when it does not end, or not so. */
 static bool line_at(const char *bytes, size_t len, size_t *line_len)
@@ -94,42 +94,39 @@ int metrics_request(const char *bytes, size_t len)
 	return len >= METRICS_REQUEST_MAX ? 431 : 0;
 }
 
-static size_t put_row(char *buf, size_t max, enum count row, uint64_t value)
+static void put_row(struct text *t, enum count row, uint64_t value)
 {
 	char name[64];
-	int n;
 
 	snprintf(name, sizeof(name), "stunway_%s_total", count_name(row));
 	for (char *c = name; *c; c++)
 		*c = *c == '-' ? '_' : *c;
-	n = snprintf(buf, max, "# TYPE %s counter\n%s %" PRIu64 "\n", name, name, value);
-	return n < 0 ? 0 : (size_t)n;
+	exposition_family(t, name, "counter", NULL);
+	exposition_count(t, name, NULL, 0, value);
 }
 
 /* Whether the other node answers: nothing is said of a family that has none. */
-static size_t put_peers(char *buf, size_t max, const enum metrics_peer peers[2])
+static void put_peers(struct text *t, const enum metrics_peer peers[2])
 {
-	size_t used = 0;
-
 	if (peers[0] == METRICS_NO_PEER && peers[1] == METRICS_NO_PEER)
-		return 0;
-	used += (size_t)snprintf(buf, max, "# TYPE stunway_peer_alive gauge\n");
+		return;
+	exposition_family(t, "stunway_peer_alive", "gauge", NULL);
 	for (int i = 0; i < 2; i++)
 		if (peers[i] != METRICS_NO_PEER)
-			used += (size_t)snprintf(buf + used, max - used, "stunway_peer_alive{family=\"ipv%d\"} %d\n", i ? 6 : 4,
+			exposition_value(t, "stunway_peer_alive", &(struct exposition_label){ "family", i ? "ipv6" : "ipv4" }, 1,
 				peers[i] == METRICS_PEER_ALIVE);
-	return used;
 }
 
 size_t metrics_text(const struct metrics_facts *facts, char buf[METRICS_TEXT_MAX])
 {
-	size_t used = (size_t)snprintf(buf, METRICS_TEXT_MAX,
-		"# TYPE stunway_build_info gauge\nstunway_build_info{version=\"%s\"} 1\n"
-		"# TYPE stunway_workers gauge\nstunway_workers %" PRIu32 "\n",
-		STUNWAY_VERSION, facts->workers);
+	struct text t;
 
-	used += put_peers(buf + used, METRICS_TEXT_MAX - used, facts->peers);
+	text_begin(&t, buf, METRICS_TEXT_MAX);
+	exposition_family(&t, "stunway_build_info", "gauge", NULL);
+	exposition_value(&t, "stunway_build_info", &(struct exposition_label){ "version", STUNWAY_VERSION }, 1, 1);
+	exposition_single(&t, "stunway_workers", "gauge", NULL, facts->workers);
+	put_peers(&t, facts->peers);
 	for (int row = 0; row < COUNT_KINDS; row++)
-		used += put_row(buf + used, METRICS_TEXT_MAX - used, (enum count)row, facts->counts.of[row]);
-	return used;
+		put_row(&t, (enum count)row, facts->counts.of[row]);
+	return t.len;
 }
