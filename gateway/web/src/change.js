@@ -43,7 +43,7 @@ async function undo(m, wish) {
     const got = await openHole(wish);
     const outer = `${got.public_ip}:${got.external_port}`;
     const same = !before || outer === before;
-    toast({ text: t(same ? 'undone_same' : 'undone_other', { name, outer, before }), tone: same ? '' : 'fair' }, busy);
+    toast({ text: t(same ? 'undone_same' : 'undone_moved', { name, outer, before }), tone: same ? '' : 'fair' }, busy);
   } catch (error) {
     if (!sessionEnded(error, () => undo(m, wish))) toast({ text: t('undo_failed', { name, error: errorText(error) }), tone: 'bad' }, busy);
   }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 import { useEffect, useRef } from 'preact/hooks';
 import { t } from './i18n.js';
-import { Icon } from './icon.jsx';
+import { IconButton } from './icon.jsx';
 
 // A modal dialog; the browser keeps the focus inside and gives it back at the end.
 export function Dialog({ title, onClose, children }) {
@@ -11,9 +11,7 @@ export function Dialog({ title, onClose, children }) {
     <dialog ref={box} onClose={onClose} aria-labelledby="dialog-title">
       <header>
         <h2 id="dialog-title">{title}</h2>
-        <button class="bare" type="button" aria-label={t('close')} title={t('close')} onClick={() => box.current.close()}>
-          <Icon name="close" />
-        </button>
+        <IconButton icon="close" label={t('close')} onClick={() => box.current.close()} />
       </header>
       {children}
     </dialog>

@@ -21,7 +21,7 @@ export function Events({ log }) {
             </time>
             <Mark tone={TONES[line.level] || 'good'} />
             <span>
-              <span class="hidden">{t(`level_${line.level}`)}: </span>
+              {line.level !== 'info' && <span class="hidden">{t(`level_${line.level}`)}: </span>}
               <bdi>{line.text}</bdi>
             </span>
           </li>

@@ -65,7 +65,7 @@ export function AddForm({ status, mappings, start, onClose }) {
     setBusy(controller);
     try {
       const got = await openHole(wishOf(v), controller);
-      toast({ text: t('added', { name: nameOf(v), outer: `${got.public_ip}:${got.external_port}` }) });
+      toast({ text: t('said_open', { name: nameOf(v), outer: `${got.public_ip}:${got.external_port}` }) });
       closeDialog(form.current);
     } catch (error) {
       if (!form.current) return; // closed meanwhile: the gateway forgets the wish

@@ -1,29 +1,23 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 import { useState } from 'preact/hooks';
 import { duration, languageNames, spoken, t } from './i18n.js';
-import { Icon, Mark } from './icon.jsx';
+import { Icon, IconButton, Mark } from './icon.jsx';
 import { login, logout } from './change.js';
 import { recall, remember, useLanguage, useTheme } from './remember.js';
 import { connect, set, useNow } from './store.js';
 
-const THEMES = { auto: 'auto', light: 'sun', dark: 'moon' };
+const THEMES = ['auto', 'light', 'dark'];
 const LINKS = { opening: 'wait', live: 'good', lost: 'bad' };
 
 function Theme() {
   const [theme, setTheme] = useState(recall('theme') || 'auto');
-  const names = Object.keys(THEMES);
   const next = () => {
-    const to = names[(names.indexOf(theme) + 1) % names.length];
+    const to = THEMES[(THEMES.indexOf(theme) + 1) % 3];
     useTheme(to);
     remember('theme', to);
     setTheme(to);
   };
-  const label = `${t('theme')}: ${t(`theme_${theme}`)}`;
-  return (
-    <button class="bare" aria-label={label} title={label} onClick={next}>
-      <Icon name={THEMES[theme]} />
-    </button>
-  );
+  return <IconButton icon="theme" label={`${t('theme')}: ${t(`theme_${theme}`)}`} onClick={next} />;
 }
 
 const change = async (event) => {
@@ -49,7 +43,7 @@ export const Header = ({ s }) => (
     </div>
     <span class={`badge link ${LINKS[s.link]}`}>
       <Mark tone={LINKS[s.link]} />
-      {t(`link_${s.link}`)}
+      <span>{t(`link_${s.link}`)}</span>
     </span>
     <select aria-label={t('language')} value={spoken()} onChange={change}>
       {Object.entries(languageNames).map(([code, name]) => (
@@ -61,7 +55,6 @@ export const Header = ({ s }) => (
     <Theme />
     {s.login.required && (
       <button onClick={s.login.logged_in ? logout : login}>
-        <Icon name={s.login.logged_in ? 'unlocked' : 'locked'} />
         {t(s.login.logged_in ? 'logout' : 'login')}
       </button>
     )}

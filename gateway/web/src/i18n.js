@@ -62,8 +62,8 @@ export function duration(seconds) {
 const unit = (n, name) => numbers({ style: 'unit', unit: name, unitDisplay: 'short' }).format(n);
 
 export const when = (time) => dates({ dateStyle: 'medium', timeStyle: 'short' }).format(new Date(time));
-export const clock = (time) => dates({ hour: '2-digit', minute: '2-digit' }).format(new Date(time));
 export const clockSeconds = (time) => dates({ hour: '2-digit', minute: '2-digit', second: '2-digit' }).format(new Date(time));
 export const dayAndClock = (time) => dates({ weekday: 'short', hour: '2-digit', minute: '2-digit' }).format(new Date(time));
 
+export const hoursAgo = (n) => format(Intl.RelativeTimeFormat, { style: 'short' }).format(-n, 'hour');
 export const ago = (seconds) => (seconds < 5 ? t('just_now') : t('ago', { time: duration(seconds) }));

@@ -2,8 +2,8 @@
 // The line at a glance: can it be reached, under which address, and what the carrier's NAT does.
 import { ago, t, when } from './i18n.js';
 import { useNow } from './store.js';
-import { copy } from './copy.js';
-import { Icon, Mark } from './icon.jsx';
+import { Copy } from './copy.jsx';
+import { Mark } from './icon.jsx';
 import { LinePath } from './path.jsx';
 import { lineOf, tones, verdictOf } from './verdict.js';
 
@@ -54,14 +54,12 @@ export function Line({ status, clock, count }) {
           <>
             <p class="address">
               {status.public_ip}
-              <button class="bare" aria-label={t('copy_what', { what: status.public_ip })} title={t('copy')} onClick={() => copy(status.public_ip)}>
-                <Icon name="copy" />
-              </button>
+              <Copy what={status.public_ip} />
             </p>
             <p class="quiet">
               {status.public_ip_since && <Since time={status.public_ip_since} clock={clock} />}
-              {!direct && <span> {t('renumbered')}</span>}
             </p>
+            {!direct && <p class="quiet">{t('renumbered')}</p>}
           </>
         ) : (
           <p class="address none">{t('no_address')}</p>

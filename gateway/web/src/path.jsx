@@ -59,7 +59,7 @@ function Path({ label, stops, trouble }) {
   );
 }
 
-const who = (trouble) => t({ filtered: 'stop_called' }[trouble] || (trouble ? 'stop_nobody' : 'stop_anyone'));
+const who = (trouble) => t({ filtered: 'stop_called', 'stun-silent': 'nat_' }[trouble] || (trouble ? 'stop_nobody' : 'stop_anyone'));
 
 export function MappingPath({ m, status, name }) {
   const trouble = m.trouble || (m.state === 'open' ? '' : m.state);
@@ -94,5 +94,5 @@ export function LinePath({ status, count }) {
     { icon: 'carrier', name: t('stop_carrier'), lines: [direct ? t('stop_direct') : status.public_ip, !direct && mapping && t(`nat_${mapping}`)] },
     { icon: 'internet', name: t('stop_internet'), lines: [direct && status.public_ip, line !== 'asking' && who(trouble)] },
   ];
-  return <Path label={t('path_line')} stops={stops} trouble={trouble} />;
+  return <Path label={t('path_of', { name: status.name })} stops={stops} trouble={trouble} />;
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // The last day in small plots. Each is a slider: pointer or arrow keys read a point, and screen readers hear it.
 import { useState } from 'preact/hooks';
-import { bytes, dayAndClock, clock, ms, rate, t } from './i18n.js';
+import { bytes, dayAndClock, hoursAgo, ms, rate, t } from './i18n.js';
 
 const W = 288, H = 72, DAY_MS = 86400000;
 
@@ -81,6 +81,12 @@ function Plot({ title, summary, points, read, children }) {
         {children}
         {p && <path class="cursor" d={`M${p.x} 0V${H}`} />}
       </svg>
+      <p class="hours" aria-hidden="true">
+        {[24, 12].map((n) => (
+          <span key={n}>{hoursAgo(n)}</span>
+        ))}
+        <span>{t('now')}</span>
+      </p>
     </figure>
   );
 }
@@ -92,7 +98,7 @@ function RoundTrip({ points }) {
     ? t('plot_range', { low: ms(Math.min(...known)), high: ms(Math.max(...known)), now: ms(known[known.length - 1]) })
     : t('plot_gap');
   return (
-    <Plot title={t('plot_rtt')} summary={summary} points={points} read={(p) => (p.rtt_ms === null ? t('plot_gap') : ms(p.rtt_ms))}>
+    <Plot title={t('rtt')} summary={summary} points={points} read={(p) => (p.rtt_ms === null ? t('plot_gap') : ms(p.rtt_ms))}>
       <path class="curve" d={line(points, (p) => (p.rtt_ms === null ? null : H - (p.rtt_ms / top) * H))} />
     </Plot>
   );
@@ -104,7 +110,7 @@ function Traffic({ points, step }) {
   const summary = t('plot_traffic_sum', { in: bytes(sum('in_bytes')), out: bytes(sum('out_bytes')) });
   const half = H / 2;
   return (
-    <Plot title={t('plot_traffic')} summary={summary} points={points} read={(p) => t('plot_traffic_sum', { in: rate(p.in_bytes / step), out: rate(p.out_bytes / step) })}>
+    <Plot title={t('traffic')} summary={summary} points={points} read={(p) => t('plot_traffic_sum', { in: rate(p.in_bytes / step), out: rate(p.out_bytes / step) })}>
       <path class="in" d={area(points, (p) => half - (p.in_bytes / top) * half, half)} />
       <path class="out" d={area(points, (p) => half + (p.out_bytes / top) * half, half)} />
       <path class="axis" d={`M0 ${half}H${W}`} />
@@ -126,7 +132,6 @@ function Changes({ points }) {
 
 export function Plots({ history }) {
   const points = place(history);
-  const end = points.length && points[points.length - 1].at;
   return (
     <section class="panel plots" aria-labelledby="plots-title">
       <h2 id="plots-title">{t('last_day')}</h2>
@@ -137,11 +142,6 @@ export function Plots({ history }) {
           <RoundTrip points={points} />
           <Traffic points={points} step={history.step} />
           <Changes points={points} />
-          <p class="hours" aria-hidden="true">
-            {[1, 0.75, 0.5, 0.25, 0].map((f) => (
-              <span key={f}>{clock(end - f * DAY_MS)}</span>
-            ))}
-          </p>
         </>
       )}
     </section>

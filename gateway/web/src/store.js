@@ -77,7 +77,8 @@ const endpoint = (m) => `${m.public_ip}:${m.remote_port}`;
 function tellMapping(old, m) {
   const name = `${m.protocol} ${m.internal_ip}:${m.internal_port}`;
   if (m.state === 'lost' && old?.state !== 'lost') say(t('said_lost', { name }));
-  else if (m.state === 'open' && (old?.state !== 'open' || endpoint(old) !== endpoint(m))) say(t('said_open', { name, outer: endpoint(m) }));
+  // Whoever opens one by the page is told by a message.
+  else if (m.state === 'open' && (old || m.origin !== 'web') && (old?.state !== 'open' || endpoint(old) !== endpoint(m))) say(t('said_open', { name, outer: endpoint(m) }));
 }
 
 // One function per kind of event.

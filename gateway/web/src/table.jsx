@@ -4,9 +4,9 @@ import { memo } from './memo.js';
 import { useMemo, useState } from 'preact/hooks';
 import { ipv4 } from './address.js';
 import { allowed, nameOf, remove } from './change.js';
-import { copy } from './copy.js';
+import { Copy } from './copy.jsx';
 import { bytes, duration, ms, t, when } from './i18n.js';
-import { Icon, Mark } from './icon.jsx';
+import { Icon, IconButton, Mark } from './icon.jsx';
 import { MappingPath } from './path.jsx';
 import { set, useNow } from './store.js';
 
@@ -126,9 +126,7 @@ const Row = memo(({ m, open, toggle }) => {
         {outer ? (
           <span class="copyable">
             {outer}
-            <button class="bare" aria-label={t('copy_what', { what: outer })} title={t('copy')} onClick={() => copy(outer)}>
-              <Icon name="copy" />
-            </button>
+            <Copy what={outer} />
           </span>
         ) : (
           <span class="quiet">{t('no_address')}</span>
@@ -142,12 +140,8 @@ const Row = memo(({ m, open, toggle }) => {
         <Traffic traffic={m.traffic} />
       </Cell>
       <Cell class="actions">
-        <button class="bare" aria-expanded={open} aria-label={t('show_path', { name })} title={t('show_path', { name })} onClick={() => toggle(m.key)}>
-          <Icon name="route" />
-        </button>
-        <button class="bare danger" aria-disabled={fixed} aria-label={bin} title={bin} onClick={() => fixed || allowed(() => remove(m))}>
-          <Icon name="trash" />
-        </button>
+        <IconButton icon="route" label={t('show_path', { name })} aria-expanded={open} onClick={() => toggle(m.key)} />
+        <IconButton icon="trash" label={bin} class="danger" aria-disabled={fixed} onClick={() => fixed || allowed(() => remove(m))} />
       </Cell>
     </tr>
   );
@@ -194,9 +188,7 @@ function Tools({ view, change, mappings }) {
             </option>
           ))}
         </select>
-        <button class="bare" aria-pressed={view.down} aria-label={t('reverse')} title={t('reverse')} onClick={() => change({ down: !view.down })}>
-          <Icon name="swap" />
-        </button>
+        <IconButton icon={view.down ? 'down' : 'up'} label={t('reverse')} aria-pressed={view.down} onClick={() => change({ down: !view.down })} />
       </div>
     </div>
   );

@@ -3,7 +3,7 @@
 import { useEffect, useRef } from 'preact/hooks';
 import { set, state } from './store.js';
 import { t } from './i18n.js';
-import { Icon } from './icon.jsx';
+import { IconButton } from './icon.jsx';
 
 let last = 0;
 
@@ -32,7 +32,7 @@ function Toast({ id, text, note, tone, undo }) {
     document.getElementById('mappings').focus();
   };
   return (
-    <li class={`toast ${tone || ''}`} ref={box}>
+    <div class={`toast ${tone || ''}`} ref={box}>
       <p>
         {text}
         {note && <small>{note}</small>}
@@ -42,17 +42,15 @@ function Toast({ id, text, note, tone, undo }) {
           {t('undo')}
         </button>
       )}
-      <button class="bare" aria-label={t('dismiss')} title={t('dismiss')} onClick={end}>
-        <Icon name="close" />
-      </button>
-    </li>
+      <IconButton icon="close" label={t('dismiss')} onClick={end} />
+    </div>
   );
 }
 
 export const Toasts = ({ toasts }) => (
-  <ul class="toasts" role="status">
+  <div class="toasts" role="status">
     {toasts.map((one) => (
       <Toast key={one.id} {...one} />
     ))}
-  </ul>
+  </div>
 );

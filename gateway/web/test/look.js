@@ -16,6 +16,10 @@ for (const { scenario, width, colorScheme, locale } of shots)
   await visit(browser, scenario, { viewport: { width, height: 800 }, colorScheme, locale }, async (page) => {
     const row = page.locator('.actions [aria-expanded]').first();
     if (process.env.OPEN && (await row.count())) for (const b of await page.locator('.actions [aria-expanded]').all()) await b.click();
-    await page.screenshot({ path: `${dir}/${scenario}-${width}-${colorScheme}-${locale.slice(0, 2)}.png`, fullPage: true });
+    const name = `${dir}/${scenario}-${width}-${colorScheme}-${locale.slice(0, 2)}`;
+    const height = await page.evaluate(() => document.documentElement.scrollHeight);
+    const slice = width < 500 ? 1400 : height;
+    for (let y = 0; y < height; y += slice)
+      await page.screenshot({ path: `${name}${y ? `-${y}` : ''}.png`, fullPage: true, clip: { x: 0, y, width, height: Math.min(slice, height - y) } });
   }).catch((error) => console.error(`${scenario} ${width}: ${error.message}`));
 await browser.close();

@@ -175,7 +175,7 @@ export async function mock(scenario = 'healthy', port = 0) {
     if (taken) return refuse(res, 409, `relay_port ${relay_port} is ${keyOf(taken)}'s`);
     if (internal_port === 666) return refuse(res, 503, 'no STUN server answers');
     setTimeout(() => {
-      if (req.destroyed || res.destroyed) return;
+      if (res.destroyed) return;
       const m = mapping({ protocol, internal_ip, internal_port, description, lifetime, origin: 'web', until: Date.now() + lifetime * 1000, since: iso(Date.now()), relay_port: relay_port || 22222, remote_port: g.nextOuter || 45678 });
       g.put(m);
       answer(res, 200, { status: 'success', internal_ip, internal_port, public_ip: m.public_ip, external_port: m.remote_port, relay_port: m.relay_port, lifetime });

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 import { toast } from './toast.jsx';
 import { t } from './i18n.js';
+import { IconButton } from './icon.jsx';
 
 // http://router is no secure context, where the clipboard's own interface is not to be had.
 function copyByHand(text) {
@@ -16,7 +17,7 @@ function copyByHand(text) {
   return done;
 }
 
-export async function copy(text) {
+async function copy(text) {
   let done = false;
   try {
     if (navigator.clipboard) {
@@ -29,3 +30,5 @@ export async function copy(text) {
   done ||= copyByHand(text);
   toast({ text: t(done ? 'copied' : 'copy_failed', { what: text }) });
 }
+
+export const Copy = ({ what }) => <IconButton icon="copy" label={t('copy_what', { what })} onClick={() => copy(what)} />;
