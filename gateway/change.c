@@ -81,16 +81,17 @@ void gateway_sweep(uv_timer_t *timer)
 			mapping_end(m, "mapping expired");
 			continue;
 		}
-		if (m->waiting)
+		if (m->waiters)
 			mapping_settle(m); /* patience may be over, the firewall complete again */
-		if (m->waiting && fault_lasts(g, m->waiting_since_ms)) {
-			mapping_answer_waiting(m, &(struct gateway_answer){ .result = NATPMP_NETWORK_FAILURE });
-			if (!mapping_promised(m) && !m->told && m->origin != ORIGIN_CONFIG)
+		if (m->waiters && fault_lasts(g, m->waiters->since_ms)) {
+			mapping_answer_waiting(m, NATPMP_NETWORK_FAILURE, now_ms - (uint64_t)g->config->fault_grace_s * 1000);
+			if (!m->waiters && !mapping_promised(m) && !m->told && m->origin != ORIGIN_CONFIG)
 				mapping_end(m, "mapping given up");
 		}
 	}
 	rules_scrub(g->rules);
 	pool_tend(g->pool);
+	view_sweep(g);
 }
 
 static void recheck_all(struct gateway *g, enum lease_protocol protocol)
@@ -163,6 +164,7 @@ static void moved(struct gateway *g, uint32_t ip)
 	const bool first = g->public_ip == 0;
 
 	g->public_ip = ip;
+	g->public_since_ms = clock_ms();
 	if (ip != g->epoch_ip) {
 		g->epoch_ip = ip;
 		gateway_begin_epoch(g);
@@ -171,7 +173,7 @@ static void moved(struct gateway *g, uint32_t ip)
 		send_all(g, RENEW);
 	for (size_t i = 0; i < 2 && !first; i++)
 		pool_renew(g->pool, i ? LEASE_TCP : LEASE_UDP);
-	g->callbacks->announce(g->owner);
+	view_announce(g);
 }
 
 /* What the line just learned of itself changes how its holes are held, and what the LAN may reach. */
@@ -206,7 +208,7 @@ static void verdict_came(struct gateway *g, enum lease_protocol protocol)
 			mapping_settle(m);
 			continue;
 		}
-		mapping_answer_waiting(m, &(struct gateway_answer){ .result = NATPMP_REFUSED });
+		mapping_answer_waiting(m, NATPMP_REFUSED, clock_ms());
 		if (m->origin != ORIGIN_CONFIG)
 			mapping_end(m, "mapping refused, the carrier's NAT is not suited");
 	}
@@ -238,6 +240,7 @@ void gateway_line_event(void *owner, enum lease_protocol protocol, enum line_eve
 		verdict_came(g, protocol);
 		break;
 	}
+	view_tell_status(g);
 }
 
 static void line_gone(struct gateway *g)
@@ -257,4 +260,5 @@ void gateway_follow(struct gateway *g, const struct netif *wan)
 		line_here(g);
 	else
 		line_gone(g);
+	view_tell_status(g);
 }

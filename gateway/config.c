@@ -185,6 +185,30 @@ static int hook_read(void *config, const char *value, const char **why)
 	return value[0] == '/' ? 0 : -EINVAL;
 }
 
+static int http_read(void *config, const char *value, const char **why)
+{
+	struct config *c = config;
+
+	*why = "ADDR:PORT, e.g. 192.168.1.1:9699 or [::1]:9699, given at most 8 times, or none alone";
+	if (c->http_none || c->http_count == CONFIG_HTTP_MAX)
+		return -EINVAL;
+	c->http_none = strcmp(value, "none") == 0;
+	if (c->http_none)
+		return c->http_count ? -EINVAL : 0;
+	return endpoint_parse(&c->http[c->http_count], value) < 0 ? -EINVAL : (c->http_count++, 0);
+}
+
+static int http_host_read(void *config, const char *value, const char **why)
+{
+	struct config *c = config;
+
+	*why = "a host's name or address without a port, given at most 8 times";
+	if (!value[0] || strpbrk(value, "/:@ ") || c->http_host_count == CONFIG_HTTP_MAX)
+		return -EINVAL;
+	c->http_hosts[c->http_host_count++] = value;
+	return 0;
+}
+
 static int user_read(void *config, const char *value, const char **why)
 {
 	struct config *c = config;
@@ -248,6 +272,12 @@ static const struct option_row rows[] = {
 		.help = "Run when a mapping opens, changes or closes, with natmap's arguments" },
 	{ .name = "hook-timeout", .kind = OPTION_U32, .offset = AT(hook_timeout_s), .min = 1, .max = 3600, .fallback = "30",
 		.argument = "SECONDS", .help = "How long it may take" },
+	{ .name = "http", .kind = OPTION_READ, .repeatable = true, .read = http_read, .argument = "ADDR:PORT|none",
+		.help = "Where the web interface listens, repeatable (port 9699 on loopback and the LANs' addresses)" },
+	{ .name = "http-host", .kind = OPTION_READ, .repeatable = true, .read = http_host_read, .argument = "NAME",
+		.help = "Another name that it may be asked by, repeatable (besides addresses, localhost and the host's name)" },
+	{ .name = "http-password-file", .kind = OPTION_TEXT, .offset = AT(http_password_file), .argument = "FILE",
+		.help = "Its first line is the password that changes want (none: hosts of the LAN may change things)" },
 	{ .name = "user", .kind = OPTION_READ, .read = user_read, .fallback = "nobody", .argument = "NAME",
 		.help = "Whom to become after the start, and as whom the hook runs" },
 	{ .name = "check", .kind = OPTION_FLAG, .offset = AT(check), .command_line_only = true,
@@ -336,6 +366,10 @@ static const struct field {
 	FIELD("state-lazy", FIXED, state_lazy_s),
 	FIELD("hook", FIXED_TEXTS, hook), /* the helper runs the one it was started with and no other */
 	FIELD("hook-timeout", FIXED, hook_timeout_s),
+	FIELD("http", FIXED, http_none),
+	FIELD("http", FIXED, http),
+	FIELD("http-host", FIXED_TEXTS, http_hosts),
+	FIELD("http-password-file", FIXED_TEXTS, http_password_file), /* what is in it is read again */
 	FIELD("user", FIXED_TEXTS, user),
 	FIELD("log-level", LIVE, log_level),
 	FIELD("log-target", FIXED, log_target),

@@ -11,6 +11,7 @@
 #include "sys/options.h"
 
 #define CONFIG_LANS_MAX 8
+#define CONFIG_HTTP_MAX 8
 
 struct config {
 	const char *wan; /* NULL: that of the default route */
@@ -38,6 +39,12 @@ struct config {
 	uint32_t log_level, log_target; /* enum log_level, enum log_target */
 	const char *hook; /* NULL: none */
 	uint32_t hook_timeout_s;
+	bool http_none;			       /* no web interface */
+	struct endpoint http[CONFIG_HTTP_MAX]; /* where it listens … */
+	size_t http_count;		       /* 0: on loopback and the LANs' addresses */
+	const char *http_hosts[CONFIG_HTTP_MAX];
+	size_t http_host_count;
+	const char *http_password_file; /* NULL: none */
 	const char *user; /* whom to become, if we are root */
 	uid_t uid;
 	gid_t gid;

@@ -2,10 +2,12 @@
 /*
  * core - what the rooms of the gateway's core share; nobody else includes it.
  *
- *	gateway	 opens and closes it all, serves requests
+ *	gateway	 opens and closes it all
+ *	request	 what clients ask, and people over the web
  *	mapping	 one mapping: its hole, its rule, who waits for it
  *	change	 what a change of line, servers or time means for all mappings
  *	restore	 the mappings of the state file and of the configuration
+ *	view	 what there is to see, and who is told when it changes
  */
 #ifndef GATEWAY_CORE_H
 #define GATEWAY_CORE_H
@@ -16,6 +18,7 @@
 #include "gateway/pool.h"
 #include "gateway/rules.h"
 #include "gateway/scout.h"
+#include "gateway/traffic.h"
 #include "sys/clock.h"
 #include "sys/log.h"
 
@@ -37,10 +40,12 @@ struct gateway {
 	const struct config *config;
 	struct netif wan;
 	struct firewall *firewall;
-	const struct gateway_callbacks *callbacks;
-	void *owner;
+	const struct gateway_observer *observers[GATEWAY_OBSERVERS];
+	size_t observer_count;
 
 	struct rules *rules;
+	struct traffic *traffic;
+	bool log_traffic; /* when the look that runs is done */
 	struct pace *pace;
 	struct hooks *hooks; /* NULL: nobody to be told */
 	struct leases *leases;
@@ -55,15 +60,26 @@ struct gateway {
 	bool skipped;			   /* some holes could not be punched */
 	uv_timer_t sweep, reaching, restore;
 	uint32_t public_ip; /* host order, 0: not known yet */
+	uint64_t public_since_ms;
+	uint64_t status_ms; /* when observers are to hear of the status again */
 	uint64_t epoch_ms;  /* when the table of mappings began … */
 	uint32_t epoch_ip;  /* … and the public address it is of */
 	uint64_t fault_ms;  /* since when the public address is unknown */
 	uint64_t addressless_ms, addressless_last_ms; /* since when WAN has no address, and when that was last seen */
 	uint64_t slept_ms;  /* clock_slept_ms when it was looked at last */
 	uint64_t recheck_ms[2]; /* UDP, TCP: when all holes may be rechecked again */
+	struct gateway_counts counts;
 	struct log_limit refusal_log, event_log;
 	bool closed;
 	unsigned closing; /* timers that are not closed yet */
+};
+
+/* A question whose answer is not known yet; those of a mapping in the order in which they came. */
+struct waiter {
+	struct waiter *next;
+	uint64_t since_ms;
+	struct gateway_asker asker;
+	struct natpmp_request request;
 };
 
 /* What hangs on a lease: its hole, and who waits for it. */
@@ -82,9 +98,16 @@ struct mapping {
 	bool told;	     /* somebody relies on outer */
 	uint64_t promise;    /* to be kept before anybody is told */
 	struct hooked *hooked;
-	bool waiting;
-	uint64_t waiting_since_ms;
-	struct gateway_asker asker;
+	struct waiter *waiters;
+	uint64_t since_ms;   /* as in struct gateway_mapping */
+	const char *trouble; /* what observers know of it */
+};
+
+/* What a new mapping is to be. */
+struct grant {
+	enum origin origin;
+	uint16_t relay_port;	 /* 0: any */
+	const char *description; /* NULL: none */
 	struct natpmp_request request;
 };
 
@@ -111,6 +134,11 @@ static inline bool same_key(const struct lease_key *a, const struct lease_key *b
 	return a->protocol == b->protocol && a->client_ip == b->client_ip && a->internal_port == b->internal_port;
 }
 
+static inline bool same_asker(const struct gateway_asker *a, const struct gateway_asker *b)
+{
+	return a->owner == b->owner && a->id == b->id;
+}
+
 static inline bool fault_lasts(const struct gateway *g, uint64_t since_ms)
 {
 	return clock_ms() - since_ms >= (uint64_t)g->config->fault_grace_s * 1000;
@@ -131,7 +159,11 @@ uint64_t gateway_expiry_ms(const struct gateway *g, uint32_t lifetime_s);
 /* A hole that was open once keeps its promise while it is being mended. */
 bool mapping_promised(const struct mapping *m);
 struct gateway_answer mapping_answer(const struct mapping *m, const struct natpmp_request *request);
-void mapping_answer_waiting(struct mapping *m, const struct gateway_answer *answer);
+/* Takes the place of the asker's last question. -EAGAIN when too many wait, -ENOMEM. */
+int mapping_wait(struct mapping *m, const struct gateway_asker *asker, const struct natpmp_request *request);
+void mapping_not_waiting(struct mapping *m, const struct gateway_asker *asker);
+/* To those who wait since then or longer. */
+void mapping_answer_waiting(struct mapping *m, enum natpmp_result result, uint64_t since_ms);
 /* Answers who waits, when the hole is open, the verdict is there, the firewall agrees, the disk has it, and no older flow lives. */
 void mapping_settle(struct mapping *m);
 /*
@@ -144,10 +176,26 @@ struct punch_config gateway_punch_config(const struct gateway *g, enum lease_pro
 struct punch_config mapping_punch_config(struct mapping *m, enum lease_protocol protocol, uint16_t relay_port);
 /* Opens a hole on the relay port wished for, else the client's preferred one, or the next that it may have and that is free. */
 int mapping_punch_relay(struct gateway *g, struct mapping *m, const struct lease_key *key, uint16_t wish, struct punch **out);
-/* A new mapping that waits for its hole. -ENOSPC, -EDQUOT, or what the sockets say. */
-int mapping_begin(struct gateway *g, const struct lease_key *key, const struct natpmp_request *request,
-	const struct gateway_asker *asker);
-const char *mapping_why_not(int err);
+/* Makes it a person's own: where a wish says so, its relay port and description are others. */
+int mapping_adopt(struct mapping *m, const struct grant *grant);
+/* A new mapping that waits for its hole. -EEXIST, -ENOSPC, -EDQUOT, or what the sockets say. */
+int mapping_begin(struct gateway *g, const struct lease_key *key, const struct grant *grant, const struct gateway_asker *asker);
+
+/* --- request --- */
+
+/* The disk has what was promised, or fails, or conntrack was walked: those who waited for it hear. */
+void request_kept(void *owner);
+
+/* --- view --- */
+
+void view_mapping(const struct mapping *m, struct gateway_mapping *out);
+/* Observers hear of it. */
+void view_tell(struct mapping *m);
+void view_tell_gone(const struct mapping *m);
+/* What time changes: a mapping's trouble, and the status every few seconds. */
+void view_sweep(struct gateway *g);
+void view_tell_status(struct gateway *g);
+void view_announce(struct gateway *g);
 
 /* --- change --- */
 

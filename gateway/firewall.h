@@ -82,6 +82,12 @@ enum firewall_health {
 	FIREWALL_LOST,	 /* mappings are gone, or may be */
 };
 
+/* What is counted of a mapping; of connections only packets, one each. */
+enum firewall_counted { FIREWALL_IN, FIREWALL_OUT, FIREWALL_CONNECTIONS };
+#define FIREWALL_COUNTED 3
+
+typedef void firewall_counted_fn(void *owner, const struct lease_key *key, enum firewall_counted what, uint64_t packets, uint64_t bytes);
+
 /* A backend's row. Errors are negative errno; firewall_error says more. */
 struct firewall_backend {
 	const char *name;
@@ -107,6 +113,13 @@ struct firewall_backend {
 	int (*mend)(struct firewall *f, const struct firewall_mapping *sample);
 	/* As open, for an interface of this name, on what is there: without mappings, with the servers last exempted. */
 	int (*rebuild)(struct firewall *f, const char *wan);
+	/*
+	 * Tells what the kernel counted of each mapping since its element was added; of what others change meanwhile something may
+	 * be told twice or not at all. life: another when all counters began anew. offloads: names what takes flows past the
+	 * counters, joined by ", "; "" when nothing does. Takes time, so it wants nothing of the loop's: for a
+	 * thread. -EAGAIN: all began anew meanwhile. NULL: the backend does not count.
+	 */
+	int (*count)(firewall_counted_fn *counted, void *owner, uint64_t *life, char *offloads, size_t max);
 	/* Names the foreign chains on that way that would drop our flows, joined by ", "; "" when none. */
 	void (*obstacles)(struct firewall *f, enum firewall_way way, char *buf, size_t max);
 	/* Likewise without opening, for --check: changes nothing. Negative errno. NULL: there are never any. */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * The nftables backend: a table of our own with three maps. A mapping is an element of each,
- * never a rule, so a packet's way costs the same with 1 or 10,000 mappings.
+ * The nftables backend: a table of our own with three maps, and three sets that count. A mapping is an
+ * element of each, never a rule, so a packet's way costs the same with 1 or 10,000 mappings.
  */
 #include "gateway/firewall.h"
 
@@ -71,6 +71,44 @@ static const char skeleton[] =
 	"		meta l4proto { tcp, udp } masquerade to :meta l4proto . ip saddr . th sport map @outbound\n"
 	"	}\n"
 	"}\n";
+
+/*
+ * What is counted: all that crosses the line to or from a mapped client's port, past those who may drop it; and once
+ * each flow that begins by the mapping, since the kernel asks nat chains of first packets only: that is where it was let
+ * in, not where its destination was changed. Sets count since Linux 5.7, too.
+ */
+static const char counters[] =
+	"table inet stunway {\n"
+	"	set traffic_in { type inet_proto . ipv4_addr . inet_service; counter; }\n"
+	"	set traffic_out { type inet_proto . ipv4_addr . inet_service; counter; }\n"
+	"	set connections { type inet_proto . ipv4_addr . inet_service; counter; }\n"
+	"	chain forwarded {\n"
+	"		type filter hook forward priority security; policy accept;\n"
+	"		iifname \"%s\" meta l4proto . ip daddr . th dport @traffic_in\n"
+	"		oifname \"%s\" meta l4proto . ip saddr . th sport @traffic_out\n"
+	"	}\n"
+	"	chain received {\n"
+	"		type filter hook input priority security; policy accept;\n"
+	"		iifname \"%s\" meta l4proto . ip daddr . th dport @traffic_in\n"
+	"	}\n"
+	"	chain sent {\n"
+	"		type filter hook output priority security; policy accept;\n"
+	"		oifname \"%s\" meta l4proto . ip saddr . th sport @traffic_out\n"
+	"	}\n"
+	"	chain begun {\n"
+	"		type nat hook postrouting priority srcnat - 6; policy accept;\n"
+	"		iifname \"%s\" ct mark & 0x%08x == 0x%08x meta l4proto . ip daddr . th dport @connections\n"
+	"	}\n"
+	"	chain begun_here {\n"
+	"		type nat hook input priority 94; policy accept;\n"
+	"		iifname \"%s\" ct mark & 0x%08x == 0x%08x meta l4proto . ip daddr . th dport @connections\n"
+	"	}\n"
+	"}\n";
+
+/* The sets whose elements count. Their keys are those of the map outbound: protocol, client, its port. */
+static const char *const counting[] = {
+	[FIREWALL_IN] = "traffic_in", [FIREWALL_OUT] = "traffic_out", [FIREWALL_CONNECTIONS] = "connections" };
+#define COUNTING (sizeof(counting) / sizeof(counting[0]))
 
 static const char *protocol_name(enum lease_protocol protocol)
 {
@@ -170,6 +208,8 @@ static void write_mapping(FILE *out, const char *verb, const struct firewall_map
 		"%s element inet stunway inbound { %s . %u : %s . %u }\n"
 		"%s element inet stunway outbound { %s . %s . %u : %u }\n",
 		verb, protocol, m->relay_port, ip, m->internal_port, verb, protocol, ip, m->internal_port, m->relay_port);
+	for (size_t i = 0; i < COUNTING; i++)
+		fprintf(out, "%s element inet stunway %s { %s . %s . %u }\n", verb, counting[i], protocol, ip, m->internal_port);
 	write_hairpin(out, verb, m, &m->outer);
 }
 
@@ -224,6 +264,8 @@ static int nft_remove(struct firewall *f, const struct firewall_mapping *m)
 	ip_text(m->client_ip, ip);
 	runf(f, "delete element inet stunway inbound { %s . %u }\n", protocol_name(m->protocol), m->relay_port);
 	runf(f, "delete element inet stunway outbound { %s . %s . %u }\n", protocol_name(m->protocol), ip, m->internal_port);
+	for (size_t i = 0; i < COUNTING; i++)
+		runf(f, "delete element inet stunway %s { %s . %s . %u }\n", counting[i], protocol_name(m->protocol), ip, m->internal_port);
 	free_outer(f, m->protocol, &m->outer);
 	return err;
 }
@@ -304,6 +346,7 @@ static uint64_t fingerprint(struct firewall *f)
 static void write_skeleton(FILE *out, const struct firewall_config *c, const char *wan)
 {
 	fprintf(out, skeleton, wan, wan, ~c->mark_mask, c->mark, ~c->mark_mask, c->mark, wan, wan, wan, c->mark_mask, c->mark);
+	fprintf(out, counters, wan, wan, wan, wan, wan, c->mark_mask, c->mark, wan, c->mark_mask, c->mark);
 }
 
 static int nft_rebuild(struct firewall *f, const char *wan)
@@ -352,6 +395,9 @@ static bool has_mapping(struct firewall *f, const struct firewall_mapping *m)
 {
 	const struct endpoint client = endpoint_ipv4(m->client_ip, 0);
 
+	for (size_t i = 0; i < COUNTING; i++)
+		if (!has(f, counting[i], m->protocol, client.ip, m->internal_port))
+			return false;
 	return has(f, "inbound", m->protocol, NULL, m->relay_port) && has(f, "outbound", m->protocol, client.ip, m->internal_port);
 }
 
@@ -398,6 +444,50 @@ static int nft_mend(struct firewall *f, const struct firewall_mapping *sample)
 		health = FIREWALL_MENDED;
 	}
 	return health;
+}
+
+/* A walk over the sets that count. */
+struct count {
+	enum firewall_counted what;
+	firewall_counted_fn *counted;
+	void *owner;
+};
+
+/* The key as write_key lays it out. */
+static void element_counted(void *owner, const uint8_t *key, size_t len, uint64_t packets, uint64_t bytes)
+{
+	const struct count *c = owner;
+	struct lease_key k;
+
+	if (len != 12 || (key[0] != LEASE_TCP && key[0] != LEASE_UDP))
+		return; /* none of ours */
+	k = (struct lease_key){ .protocol = key[0],
+		.client_ip = (uint32_t)key[4] << 24 | (uint32_t)key[5] << 16 | (uint32_t)key[6] << 8 | key[7],
+		.internal_port = (uint16_t)(key[8] << 8 | key[9]) };
+	c->counted(c->owner, &k, c->what, packets, bytes);
+}
+
+static int nft_count(firewall_counted_fn *counted, void *owner, uint64_t *life, char *offloads, size_t max)
+{
+	struct nftables *kernel;
+	uint64_t before = 0, after = 0;
+	int err = nftables_open(&kernel);
+
+	if (err < 0)
+		return err;
+	err = nftables_table(kernel, "stunway", &before);
+	for (size_t i = 0; i < COUNTING && err == 0; i++) {
+		struct count c = { (enum firewall_counted)i, counted, owner };
+
+		err = nftables_counters(kernel, "stunway", counting[i], element_counted, &c);
+	}
+	if (err == 0)
+		err = nftables_table(kernel, "stunway", &after);
+	if (err == 0)
+		err = nftables_offloads(kernel, offloads, max);
+	nftables_close(kernel);
+	*life = before;
+	return err == 0 && before != after ? -EAGAIN : err;
 }
 
 static void nft_close(struct firewall *f)
@@ -572,6 +662,7 @@ const struct firewall_backend firewall_nftables = {
 	.exempt = nft_exempt,
 	.mend = nft_mend,
 	.rebuild = nft_rebuild,
+	.count = nft_count,
 	.obstacles = nft_obstacles,
 	.look = nft_look,
 	.close = nft_close,

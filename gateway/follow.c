@@ -15,6 +15,7 @@ struct follow {
 	const struct config *config;
 	struct netwatch *watch;
 	struct natpmp_server *server;
+	struct http *http;
 	struct gateway *gateway;
 	struct netif wan;
 	bool routed; /* the default route leads there */
@@ -187,6 +188,7 @@ static int serve_lans(struct follow *f)
 	const struct endpoint port = endpoint_ipv4(0, NATPMP_PORT);
 	const char *lan = "";
 	char holder[HOLDER_MAX];
+	const int web = http_follow(f->http, f->lans, f->lan_count); /* says itself what is wrong */
 	const int err = natpmp_server_follow(f->server, f->lans, f->lan_count, &lan);
 
 	if (err == -EADDRINUSE)
@@ -194,7 +196,7 @@ static int serve_lans(struct follow *f)
 			holder_name(holder, SOCK_DGRAM, &port));
 	else if (err < 0)
 		log_error("cannot open UDP port %u on lan=%s error=\"%s\"", NATPMP_PORT, lan, strerror(-err));
-	return err;
+	return err < 0 ? err : web;
 }
 
 static void interfaces_changed(void *owner)
@@ -251,9 +253,10 @@ size_t follow_lans(const struct follow *f, const struct netif **lans)
 	return f->lan_count < f->config->lan_count ? 0 : f->lan_count;
 }
 
-int follow_serve(struct follow *f, struct natpmp_server *server)
+int follow_serve(struct follow *f, struct natpmp_server *server, struct http *http)
 {
 	f->server = server;
+	f->http = http;
 	return serve_lans(f);
 }
 

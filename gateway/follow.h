@@ -7,7 +7,7 @@
  * back under the same name. That is said in the log once, and waited for.
  *
  *	netwatch: something changed → follow looks → line:     gateway_follow
- *	                                           → LANs:     natpmp_server_follow
+ *	                                           → LANs:     natpmp_server_follow, http_follow
  *	netwatch: the ruleset changed            → firewall:   gateway_firewall_changed
  */
 #ifndef GATEWAY_FOLLOW_H
@@ -17,6 +17,7 @@
 
 #include "gateway/config.h"
 #include "gateway/gateway.h"
+#include "gateway/http.h"
 #include "gateway/natpmp_server.h"
 
 struct follow;
@@ -33,8 +34,8 @@ const struct netif *follow_wan(const struct follow *f);
  * cannot be said then.
  */
 size_t follow_lans(const struct follow *f, const struct netif **lans);
-/* Serves the LANs there are. Negative errno, said in the log, when one that is there cannot be served. */
-int follow_serve(struct follow *f, struct natpmp_server *server);
+/* Serves the LANs there are; http may be NULL. Negative errno, said in the log, when one that is there cannot be served. */
+int follow_serve(struct follow *f, struct natpmp_server *server, struct http *http);
 /* Changes are told from now on. */
 void follow_begin(struct follow *f, struct gateway *gateway);
 void follow_close(struct follow *f); /* NULL is fine */

@@ -8,159 +8,9 @@
 
 #define SWEEP_MS	 1000
 
-static int delete(struct gateway *g, const struct lease_key *key, const struct natpmp_request *request,
-	const struct gateway_asker *asker, struct gateway_answer *answer);
-
 uint32_t gateway_epoch_s(const struct gateway *g)
 {
 	return (uint32_t)((clock_ms() - g->epoch_ms) / 1000);
-}
-
-static bool key_matches(const struct lease *l, const struct lease_key *key)
-{
-	return l->key.protocol == key->protocol && l->key.client_ip == key->client_ip &&
-		(key->internal_port == 0 || l->key.internal_port == key->internal_port);
-}
-
-/*
- * One mapping, or with port 0 all of the client and protocol. Deleting what is not there succeeds;
- * what the configuration made is not the client's to delete (section 3.4).
- */
-static enum natpmp_result delete_matching(struct gateway *g, const struct lease_key *key)
-{
-	enum natpmp_result result = NATPMP_SUCCESS;
-	struct lease *next;
-
-	for (struct lease *l = leases_next(g->leases, NULL); l; l = next) {
-		struct mapping *m = l->owner;
-
-		next = leases_next(g->leases, l);
-		if (!key_matches(l, key))
-			continue;
-		if (m->origin == ORIGIN_CONFIG) {
-			result = NATPMP_REFUSED;
-		} else {
-			mapping_end(m, "mapping deleted");
-			keeper_promise(g->keeper);
-		}
-	}
-	return result;
-}
-
-/* Deletes, and answers when the disk has forgotten it, too, and no flow lives on. With too many waiting it is the retransmission that is answered. */
-static int delete(struct gateway *g, const struct lease_key *key, const struct natpmp_request *request,
-	const struct gateway_asker *asker, struct gateway_answer *answer)
-{
-	const enum natpmp_result result = delete_matching(g, key);
-	const uint64_t promise = keeper_last(g->keeper), walk = rules_scrub(g->rules);
-	size_t i = 0;
-
-	*answer = (struct gateway_answer){ .result = result }; /* port and lifetime 0 */
-	if (keeper_kept(g->keeper, promise) && rules_scrubbed(g->rules, walk))
-		return 1;
-	while (i < g->deletion_count && !same_key(&g->deletions[i].key, key))
-		i++;
-	if (i == DELETIONS_MAX)
-		return 0;
-	g->deletion_count += i == g->deletion_count;
-	g->deletions[i] = (struct deletion){ *key, promise, walk, result, *asker, *request };
-	return 0;
-}
-
-/* The disk has what was promised, or fails, or conntrack was walked: those who waited for it hear. */
-static void tell_waiting(void *owner)
-{
-	struct gateway *g = owner;
-	struct lease *next;
-
-	for (size_t i = g->deletion_count; i-- > 0;) {
-		const struct deletion d = g->deletions[i];
-
-		if (!keeper_kept(g->keeper, d.promise) || !rules_scrubbed(g->rules, d.walk))
-			continue;
-		g->deletions[i] = g->deletions[--g->deletion_count];
-		g->callbacks->answer(g->owner, &d.asker, &d.request, &(struct gateway_answer){ .result = d.result });
-	}
-	for (struct lease *l = leases_next(g->leases, NULL); l; l = next) {
-		struct mapping *m = l->owner;
-
-		next = leases_next(g->leases, l);
-		if (m->waiting)
-			mapping_settle(m);
-	}
-}
-
-static int refuse(struct gateway_answer *answer, enum natpmp_result result)
-{
-	*answer = (struct gateway_answer){ .result = result };
-	return 1;
-}
-
-static int renew(struct mapping *m, const struct natpmp_request *request, const struct gateway_asker *asker,
-	struct gateway_answer *answer)
-{
-	struct gateway *g = m->gateway;
-
-	if (m->origin != ORIGIN_CONFIG) {
-		m->lifetime_s = gateway_hold_s(g, request->lifetime_s);
-		m->lease->expires_ms = gateway_expiry_ms(g, m->lifetime_s);
-		keeper_note(g->keeper);
-	}
-	if (!m->waiting && mapping_promised(m) && keeper_kept(g->keeper, m->promise) && rules_confirm(g->rules, &m->rule)) {
-		m->told = true;
-		*answer = mapping_answer(m, request);
-		return 1;
-	}
-	if (!m->waiting)
-		m->waiting_since_ms = clock_ms();
-	m->waiting = true;
-	m->asker = *asker;
-	m->request = *request;
-	if (!m->punch)
-		restore_hole(m); /* now rather than in its turn */
-	mapping_settle(m); /* the firewall may have refused before, or lost it */
-	return 0;
-}
-
-/* A line without its address, while it is dialled again, is a passing fault: many clients would not come back after an error. */
-static int line_without_address(struct gateway *g, struct gateway_answer *answer)
-{
-	const uint64_t now_ms = clock_ms();
-
-	if (fault_lasts(g, g->addressless_last_ms))
-		g->addressless_ms = now_ms; /* another fault than the last */
-	g->addressless_last_ms = now_ms;
-	return fault_lasts(g, g->addressless_ms) ? refuse(answer, NATPMP_NETWORK_FAILURE) : 0;
-}
-
-int gateway_map(struct gateway *g, uint32_t client_ip, const struct natpmp_request *request, const struct gateway_asker *asker,
-	struct gateway_answer *answer)
-{
-	const struct lease_key key = { request->opcode == NATPMP_MAP_TCP ? LEASE_TCP : LEASE_UDP, client_ip, request->internal_port };
-	const struct endpoint client = endpoint_ipv4(client_ip, request->internal_port);
-	char text[ENDPOINT_TEXT_MAX], more[LOG_MORE_MAX];
-	uint64_t skipped;
-	struct lease *l;
-	int err;
-
-	if (request->lifetime_s == 0)
-		return delete(g, &key, request, asker, answer);
-	if (key.internal_port == 0)
-		return refuse(answer, NATPMP_REFUSED); /* only a deletion may name no port */
-	l = leases_find(g->leases, &key);
-	if (l)
-		return renew(l->owner, request, asker, answer);
-	if (line_verdict(line_of(g, key.protocol)) == LINE_UNSUITED)
-		return refuse(answer, NATPMP_REFUSED);
-	err = mapping_begin(g, &key, request, asker);
-	if (err == 0)
-		return 0;
-	if (log_allowed_burst(&g->refusal_log, REFUSAL_LOG_MS, REFUSAL_LOG_BURST, clock_ms(), &skipped))
-		log_warn("no mapping for protocol=%s client=%s reason=\"%s\"%s", protocol_name(key.protocol),
-			endpoint_text(&client, text), mapping_why_not(err), log_more(more, skipped));
-	if (err == -EADDRNOTAVAIL)
-		return line_without_address(g, answer);
-	return refuse(answer, err == -EACCES ? NATPMP_REFUSED : NATPMP_OUT_OF_RESOURCES);
 }
 
 void gateway_reconsider(struct gateway *g)
@@ -265,16 +115,53 @@ static int open_pool(struct gateway *g)
 	return pool_open(&g->pool, &c);
 }
 
+static void log_counts(const char *what, const struct traffic_counts *c)
+{
+	log_info("traffic %s in=%llu/%llu out=%llu/%llu connections=%llu", what, (unsigned long long)c->in_bytes,
+		(unsigned long long)c->in_packets, (unsigned long long)c->out_bytes, (unsigned long long)c->out_packets,
+		(unsigned long long)c->connections);
+}
+
+/* Bytes and packets; a mapping that nobody used yet is not worth a line. */
+static void log_traffic(void *owner)
+{
+	struct gateway *g = owner;
+	struct traffic_counts c = traffic_total(g->traffic);
+	char text[160];
+
+	if (!g->log_traffic)
+		return;
+	g->log_traffic = false;
+	for (struct lease *l = leases_next(g->leases, NULL); l; l = leases_next(g->leases, l)) {
+		struct traffic_counts of;
+
+		if (traffic_of(g->traffic, &l->key, &of) && (of.in_packets || of.out_packets || of.connections))
+			log_counts(mapping_text(l->owner, text, sizeof(text)), &of);
+	}
+	log_counts("of all mappings there were", &c);
+	if (traffic_why_not(g->traffic)[0])
+		log_info("traffic is not all counted: %s", traffic_why_not(g->traffic));
+}
+
+static int open_traffic(struct gateway *g)
+{
+	const int err = traffic_open(&g->traffic, g->loop, g->config->firewall);
+
+	return err < 0 ? err : traffic_watch(g->traffic, log_traffic, g);
+}
+
 static int open_parts(struct gateway *g, const struct state_limits *limits)
 {
 	const struct rules_config rules = { .loop = g->loop, .backend = g->config->firewall, .firewall = g->firewall,
-		.wan = g->wan.name, .wan_ip = g->wan.ip, .walked = tell_waiting, .owner = g };
+		.wan = g->wan.name, .wan_ip = g->wan.ip, .walked = request_kept, .owner = g };
 	const struct keeper_config keeper = { .loop = g->loop, .path = g->config->state, .lazy_ms = g->config->state_lazy_s * 1000,
-		.snapshot = restore_snapshot, .saved = tell_waiting, .owner = g };
+		.snapshot = restore_snapshot, .saved = request_kept, .owner = g };
 	int err = leases_new(&g->leases, g->config->max_mappings, g->config->max_mappings_per_client);
 
 	if (err == 0)
 		err = rules_open(&g->rules, &rules);
+	if (err == 0)
+		err = open_traffic(g);
 	if (err == 0)
 		err = pace_open(&g->pace, g->loop, gateway_mapping_turn, g);
 	if (err == 0)
@@ -300,7 +187,7 @@ static int open_parts(struct gateway *g, const struct state_limits *limits)
 }
 
 int gateway_open(struct gateway **out, uv_loop_t *loop, const struct config *config, const struct netif *wan,
-	const struct netif *lans, size_t lan_count, struct firewall *firewall, const struct gateway_callbacks *callbacks, void *owner)
+	const struct netif *lans, size_t lan_count, struct firewall *firewall)
 {
 	const struct state_limits limits = { lans, lan_count, config->max_mappings, config->max_mappings_per_client };
 	struct gateway *g = calloc(1, sizeof(*g));
@@ -308,8 +195,7 @@ int gateway_open(struct gateway **out, uv_loop_t *loop, const struct config *con
 
 	if (!g)
 		return -ENOMEM;
-	*g = (struct gateway){ .loop = loop, .config = config, .wan = *wan, .firewall = firewall, .callbacks = callbacks,
-		.owner = owner, .epoch_ms = clock_ms(), .fault_ms = clock_ms(), .slept_ms = clock_slept_ms() };
+	*g = (struct gateway){ .loop = loop, .config = config, .wan = *wan, .firewall = firewall, .epoch_ms = clock_ms(), .fault_ms = clock_ms(), .slept_ms = clock_slept_ms() };
 	uv_timer_init(loop, &g->sweep);
 	uv_timer_init(loop, &g->reaching);
 	uv_timer_init(loop, &g->restore);
@@ -367,7 +253,12 @@ void gateway_reload(struct gateway *g, bool servers)
 	servers_close(old);
 }
 
-void gateway_log_mappings(const struct gateway *g)
+struct traffic *gateway_traffic(const struct gateway *g)
+{
+	return g->traffic;
+}
+
+void gateway_log_mappings(struct gateway *g)
 {
 	static const char *const states[] = { [HOLE_PUNCHING] = "punching", [HOLE_OPEN] = "open", [HOLE_LOST] = "lost" };
 	const uint64_t now_ms = clock_ms();
@@ -390,6 +281,9 @@ void gateway_log_mappings(const struct gateway *g)
 		log_info("mapping %s state=%s expires=%s origin=%s", mapping_text(m, text, sizeof(text)), states[mapping_hole(m)->state], expires,
 			origin_name(m->origin));
 	}
+	g->log_traffic = true;
+	if (!traffic_look(g->traffic))
+		log_traffic(g);
 }
 
 static void timer_closed(uv_handle_t *handle)
@@ -417,6 +311,7 @@ void gateway_close(struct gateway *g)
 	scout_close(g->scouts[0]);
 	scout_close(g->scouts[1]);
 	rules_close(g->rules);
+	traffic_close(g->traffic);
 	pace_close(g->pace);
 	leases_free(g->leases);
 	line_close(g->lines[0]);

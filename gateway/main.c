@@ -8,12 +8,15 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
+#include "gateway/api.h"
 #include "gateway/config.h"
 #include "gateway/follow.h"
 #include "gateway/gateway.h"
+#include "gateway/http.h"
 #include "gateway/natpmp_server.h"
 #include "gateway/preview.h"
 #include "gateway/service.h"
+#include "sys/clock.h"
 #include "sys/log.h"
 #include "sys/notify.h"
 
@@ -21,7 +24,7 @@
 enum { EXIT_DONE = 0, EXIT_FAILED = 1, EXIT_USAGE = 2, EXIT_FIREWALL = 4 };
 
 #define FAREWELL_MS   500 /* handles have this long to close; a DNS lookup may not */
-#define FILES_BESIDES 64  /* open beside the mappings' own */
+#define FILES_BESIDES (64 + HTTP_CONNECTIONS_MAX) /* open beside the mappings' own */
 
 static const int watched[] = { SIGTERM, SIGINT, SIGUSR1, SIGHUP };
 #define SIGNALS (sizeof(watched) / sizeof(watched[0]))
@@ -32,6 +35,8 @@ struct program {
 	struct follow *follow;
 	struct firewall *firewall;
 	struct natpmp_server *server;
+	struct http *http; /* NULL: --http none */
+	struct api *api;
 	struct gateway *gateway;
 	struct hooks *hooks;
 	struct service service;
@@ -114,6 +119,14 @@ static void log_counters(const struct program *p)
 		(unsigned long long)c->unsupported_version, (unsigned long long)c->unsupported_opcode);
 }
 
+static void reload_password(struct program *p)
+{
+	char password[LOGIN_PASSWORD_MAX];
+
+	if (p->config.http_password_file && service_password(&p->config, p->service.helper, password) == 0)
+		http_password(p->http, password);
+}
+
 /* What can be changed while mappings stay; what cannot is named. */
 static void reload(struct program *p)
 {
@@ -131,6 +144,7 @@ static void reload(struct program *p)
 		if (fixed[0])
 			log_warn("changed, but only a restart brings it about: %s", fixed);
 	}
+	reload_password(p);
 	config_free(&again);
 	notify("READY=1");
 }
@@ -175,8 +189,10 @@ static void farewell(struct program *p)
 	if (p->server)
 		log_counters(p);
 	follow_close(p->follow);
+	http_close(p->http);
 	p->config.firewall->close(p->firewall);
 	gateway_close(p->gateway);
+	api_close(p->api);
 	hooks_close(p->hooks);
 	natpmp_server_close(p->server);
 	for (size_t i = 0; i < SIGNALS; i++)
@@ -193,6 +209,14 @@ static void farewell(struct program *p)
 	uv_run(&p->loop, UV_RUN_NOWAIT);
 }
 
+static int open_api(struct program *p)
+{
+	const struct view view = { .gateway = p->gateway, .config = &p->config, .follow = p->follow, .natpmp = p->server,
+		.traffic = gateway_traffic(p->gateway), .started_ms = clock_ms() };
+
+	return api_open(&p->api, &p->loop, p->http, &view);
+}
+
 static int serve(struct program *p)
 {
 	const struct netif *lans;
@@ -201,8 +225,7 @@ static int serve(struct program *p)
 
 	if (p->config.hook && hooks_open(&p->hooks, &p->loop, p->service.helper, p->config.hook_timeout_s * 1000) < 0)
 		return EXIT_FAILED;
-	err = gateway_open(&p->gateway, &p->loop, &p->config, follow_wan(p->follow), lans, lan_count, p->firewall,
-		&natpmp_server_callbacks, p->server);
+	err = gateway_open(&p->gateway, &p->loop, &p->config, follow_wan(p->follow), lans, lan_count, p->firewall);
 	if (err < 0) {
 		log_error("cannot begin error=\"%s\"", strerror(-err));
 		return EXIT_FAILED;
@@ -210,18 +233,36 @@ static int serve(struct program *p)
 	gateway_hooks(p->gateway, p->hooks);
 	natpmp_server_serve(p->server, p->gateway);
 	follow_begin(p->follow, p->gateway);
+	if (p->http && open_api(p) < 0)
+		return EXIT_FAILED;
 	log_info("ready");
 	service_ready(&p->service, &p->loop);
 	uv_run(&p->loop, UV_RUN_DEFAULT);
 	return EXIT_DONE;
 }
 
+static int open_http(struct program *p)
+{
+	char password[LOGIN_PASSWORD_MAX];
+
+	if (service_password(&p->config, NULL, password) < 0)
+		return EXIT_USAGE;
+	if (!p->config.http_none && http_open(&p->http, &p->loop, &p->config, p->config.http_password_file ? password : NULL) < 0)
+		return EXIT_FAILED;
+	return EXIT_DONE;
+}
+
 static int run(struct program *p)
 {
+	int status;
+
 	log_info("stunway-gateway %s", STUNWAY_VERSION);
 	if (follow_open(&p->follow, &p->loop, &p->config) < 0)
 		return EXIT_FAILED;
-	if (natpmp_server_open(&p->server, &p->loop) < 0 || follow_serve(p->follow, p->server) < 0)
+	status = open_http(p);
+	if (status != EXIT_DONE)
+		return status;
+	if (natpmp_server_open(&p->server, &p->loop) < 0 || follow_serve(p->follow, p->server, p->http) < 0)
 		return EXIT_FAILED;
 	watch_signals(p); /* before there is a table that a signal's death would leave behind */
 	if (open_firewall(p) < 0)

@@ -11,6 +11,7 @@
 #define LOG_BURST	 100  /* lines of mappings' events at once, then one per … */
 #define LOG_MS		 250
 #define WISH_MIN	 1024 /* lower ports are the router's own affair */
+#define WAITERS_MAX	 8
 #define PATIENCE_MS	 2000 /* a restored mapping's outer port is told unproven when nobody proves it for so long */
 
 
@@ -40,18 +41,34 @@ void mapping_say(struct mapping *m, enum log_level level, const char *event, con
 		log_line(level, "%s: %s%s%s", event, mapping_text(m, text, sizeof(text)), detail, log_more(more, skipped));
 }
 
+static void drop_waiter(struct waiter **at)
+{
+	struct waiter *w = *at;
+
+	*at = w->next;
+	free(w);
+}
+
+static void discard(struct mapping *m)
+{
+	while (m->waiters)
+		drop_waiter(&m->waiters);
+	punch_close(m->punch);
+	free(m->description);
+	free(m);
+}
+
 void mapping_forget(struct mapping *m)
 {
 	struct gateway *g = m->gateway;
 
 	if (g->unpunched == m->lease)
 		g->unpunched = leases_next(g->leases, m->lease);
+	view_tell_gone(m);
 	pace_drop(g->pace, &m->turn);
 	hooks_forget(&m->hooked);
-	punch_close(m->punch);
 	leases_remove(g->leases, m->lease);
-	free(m->description);
-	free(m);
+	discard(m);
 }
 
 static void tell_hook(struct mapping *m, struct endpoint outer)
@@ -100,13 +117,54 @@ struct gateway_answer mapping_answer(const struct mapping *m, const struct natpm
 	return (struct gateway_answer){ NATPMP_SUCCESS, m->outer.port, told_lifetime_s(m->gateway, request) };
 }
 
-void mapping_answer_waiting(struct mapping *m, const struct gateway_answer *answer)
+/* The asker's place among those who wait, or the end. */
+static struct waiter **place_of(struct mapping *m, const struct gateway_asker *asker, size_t *before)
 {
-	struct gateway *g = m->gateway;
+	struct waiter **at = &m->waiters;
 
-	if (m->waiting)
-		g->callbacks->answer(g->owner, &m->asker, &m->request, answer);
-	m->waiting = false;
+	for (*before = 0; *at && !same_asker(&(*at)->asker, asker); at = &(*at)->next)
+		++*before;
+	return at;
+}
+
+int mapping_wait(struct mapping *m, const struct gateway_asker *asker, const struct natpmp_request *request)
+{
+	size_t before;
+	struct waiter **at = place_of(m, asker, &before);
+
+	if (!*at) {
+		if (before == WAITERS_MAX)
+			return -EAGAIN;
+		*at = calloc(1, sizeof(**at));
+		if (!*at)
+			return -ENOMEM;
+		(*at)->since_ms = clock_ms();
+	}
+	(*at)->asker = *asker;
+	(*at)->request = *request;
+	return 0;
+}
+
+void mapping_not_waiting(struct mapping *m, const struct gateway_asker *asker)
+{
+	size_t before;
+	struct waiter **at = place_of(m, asker, &before);
+
+	if (*at)
+		drop_waiter(at);
+}
+
+void mapping_answer_waiting(struct mapping *m, enum natpmp_result result, uint64_t since_ms)
+{
+	while (m->waiters && m->waiters->since_ms <= since_ms) {
+		const struct waiter w = *m->waiters;
+		const struct gateway_answer answer = result == NATPMP_SUCCESS ? mapping_answer(m, &w.request) :
+			(struct gateway_answer){ .result = result };
+
+		drop_waiter(&m->waiters);
+		m->told |= result == NATPMP_SUCCESS;
+		w.asker.answer(w.asker.owner, &w.asker, &w.request, &answer);
+	}
 }
 
 /*
@@ -119,22 +177,19 @@ static bool settled(const struct mapping *m)
 
 	if (mapping_promised(m))
 		return verdict == LINE_SUITED || m->told;
-	return m->told && verdict != LINE_UNSUITED && m->waiting && clock_ms() - m->waiting_since_ms >= PATIENCE_MS;
+	return m->told && verdict != LINE_UNSUITED && m->waiters && clock_ms() - m->waiters->since_ms >= PATIENCE_MS;
 }
 
 void mapping_settle(struct mapping *m)
 {
 	struct gateway *g = m->gateway;
-	struct gateway_answer answer;
 
 	if (!settled(m) || !rules_add(g->rules, &m->rule) || !keeper_kept(g->keeper, m->promise))
 		return;
 	rules_scrub(g->rules);
 	if (!rules_scrubbed(g->rules, m->rule.walk))
 		return; /* it is asked again when that is so */
-	answer = mapping_answer(m, &m->request);
-	m->told |= m->waiting;
-	mapping_answer_waiting(m, &answer);
+	mapping_answer_waiting(m, NATPMP_SUCCESS, clock_ms());
 	tell_hook(m, m->outer);
 }
 
@@ -143,6 +198,7 @@ static bool learn_outer(struct mapping *m)
 {
 	if (endpoint_equal(&m->outer, &mapping_hole(m)->outer))
 		return false;
+	m->gateway->counts.changed += m->outer.port != 0;
 	m->outer = mapping_hole(m)->outer;
 	keeper_note(m->gateway->keeper);
 	return true;
@@ -172,15 +228,18 @@ static void hole_event(void *owner, enum hole_action event, bool disagree)
 	char text[160];
 	bool news;
 
+	if (event == HOLE_OPENED || event == HOLE_CHANGED || event == HOLE_GONE)
+		m->since_ms = clock_ms();
 	switch (event) {
 	case HOLE_OPENED:
+		g->counts.opened++;
 		news = learn_outer(m) && m->told;
 		snprintf(text, sizeof(text), " rtt=%u ms", mapping_hole(m)->rtt_ms);
 		mapping_say(m, LOG_LEVEL_INFO, "hole open", text);
 		mapping_settle(m);
 		mapping_reach(m);
 		if (news)
-			g->callbacks->announce(g->owner);
+			view_announce(g);
 		break;
 	case HOLE_CHANGED:
 		learn_outer(m);
@@ -188,9 +247,10 @@ static void hole_event(void *owner, enum hole_action event, bool disagree)
 		scout_changed(scout_of(g, m->lease->key.protocol), mapping_hole(m));
 		mapping_settle(m);
 		mapping_reach(m);
-		g->callbacks->announce(g->owner);
+		view_announce(g);
 		break;
 	case HOLE_GONE:
+		g->counts.lost++;
 		mapping_say(m, LOG_LEVEL_WARN, "hole lost", disagree ? " reason=\"STUN servers' answers disagree\"" : " reason=\"STUN servers fell silent\"");
 		break;
 	case HOLE_SUSPECT:
@@ -200,8 +260,9 @@ static void hole_event(void *owner, enum hole_action event, bool disagree)
 	case HOLE_FAILED:
 	case HOLE_WAIT:
 	case HOLE_SEND:
-		break;
+		return;
 	}
+	view_tell(m);
 }
 
 struct punch_config gateway_punch_config(const struct gateway *g, enum lease_protocol protocol)
@@ -281,8 +342,61 @@ static int get_punch(struct gateway *g, struct mapping *m, const struct lease_ke
 	return err;
 }
 
-int mapping_begin(struct gateway *g, const struct lease_key *key, const struct natpmp_request *request,
-	const struct gateway_asker *asker)
+/* A hole on that port and no other. */
+static int get_punch_at(struct gateway *g, struct mapping *m, const struct lease_key *key, uint16_t port)
+{
+	struct punch_config c = mapping_punch_config(m, key->protocol, port);
+
+	if (leases_find_relay(g->leases, key->protocol, port))
+		return -EEXIST;
+	if (!access_allows(&g->config->access, key->client_ip, key->internal_port, port))
+		return -EACCES;
+	pool_yield(g->pool, key->protocol, port);
+	return punch_open(&m->punch, &c);
+}
+
+static int describe(struct mapping *m, const char *description)
+{
+	char *copy = description ? strdup(description) : NULL;
+
+	if (description && !copy)
+		return -ENOMEM;
+	if (copy) {
+		free(m->description);
+		m->description = copy;
+	}
+	return 0;
+}
+
+int mapping_adopt(struct mapping *m, const struct grant *grant)
+{
+	if (m->origin == ORIGIN_CONFIG)
+		return -EPERM;
+	if (grant->relay_port && grant->relay_port != m->lease->relay_port)
+		return -EBUSY;
+	if (describe(m, grant->description) < 0)
+		return -ENOMEM;
+	m->fixed |= grant->relay_port != 0;
+	m->origin = grant->origin;
+	return 0;
+}
+
+/* What may fail of a new mapping. */
+static int prepare(struct mapping *m, const struct lease_key *key, const struct grant *grant, const struct gateway_asker *asker)
+{
+	struct gateway *g = m->gateway;
+	int err = describe(m, grant->description);
+
+	if (err == 0)
+		err = mapping_wait(m, asker, &grant->request);
+	if (err == 0)
+		err = grant->relay_port ? get_punch_at(g, m, key, grant->relay_port) : get_punch(g, m, key, grant->request.suggested_port);
+	if (err == 0)
+		err = leases_add(g->leases, key, punch_port(m->punch), gateway_expiry_ms(g, m->lifetime_s), &m->lease);
+	return err;
+}
+
+int mapping_begin(struct gateway *g, const struct lease_key *key, const struct grant *grant, const struct gateway_asker *asker)
 {
 	struct mapping *m;
 	int err = g->wan.ip ? leases_room(g->leases, key->client_ip) : -EADDRNOTAVAIL;
@@ -292,16 +406,11 @@ int mapping_begin(struct gateway *g, const struct lease_key *key, const struct n
 	m = calloc(1, sizeof(*m));
 	if (!m)
 		return -ENOMEM;
-	*m = (struct mapping){ .gateway = g, .lifetime_s = gateway_hold_s(g, request->lifetime_s), .waiting = true,
-		.waiting_since_ms = clock_ms(), .asker = *asker, .request = *request };
-	err = get_punch(g, m, key, request->suggested_port);
-	if (err == 0) {
-		err = leases_add(g->leases, key, punch_port(m->punch), gateway_expiry_ms(g, m->lifetime_s), &m->lease);
-		if (err < 0)
-			punch_close(m->punch);
-	}
+	*m = (struct mapping){ .gateway = g, .origin = grant->origin, .fixed = grant->relay_port != 0,
+		.lifetime_s = gateway_hold_s(g, grant->request.lifetime_s), .since_ms = clock_ms() };
+	err = prepare(m, key, grant, asker);
 	if (err < 0) {
-		free(m);
+		discard(m);
 		return err;
 	}
 	m->lease->owner = m;
@@ -310,28 +419,12 @@ int mapping_begin(struct gateway *g, const struct lease_key *key, const struct n
 		.client_ip = key->client_ip, .internal_port = key->internal_port };
 	learn_outer(m);
 	mapping_reach(m);
+	g->counts.opened += mapping_hole(m)->state == HOLE_OPEN;
 	if (mapping_promised(m))
 		mapping_say(m, LOG_LEVEL_INFO, "hole open", " from=pool");
 	else if (line_verdict(line_of(g, key->protocol)) == LINE_SUITED)
 		rules_add(g->rules, &m->rule); /* the question is on its way: this takes no time of the answer's */
 	mapping_settle(m); /* at once, with a hole of the pool */
+	view_tell(m);
 	return 0;
-}
-
-const char *mapping_why_not(int err)
-{
-	switch (err) {
-	case -EDQUOT:
-		return "the client has its --max-mappings-per-client";
-	case -ENOSPC:
-		return "there are --max-mappings";
-	case -EACCES:
-		return "--access forbids it";
-	case -EADDRINUSE:
-		return "no free port in --relay-ports";
-	case -EADDRNOTAVAIL:
-		return "the line has lost its address";
-	default:
-		return strerror(-err);
-	}
 }

@@ -42,6 +42,7 @@ struct lan {
 struct natpmp_server {
 	uv_loop_t *loop;
 	struct gateway *gateway; /* NULL until served */
+	struct gateway_observer observer;
 	uv_timer_t announcing;
 	struct natpmp_announcer announcer;
 	struct natpmp_counters counters;
@@ -129,7 +130,7 @@ static void serve_address(struct natpmp_server *s, const struct reply_to *to)
 
 static void serve_map(struct natpmp_server *s, const struct reply_to *to, const struct natpmp_request *q)
 {
-	struct gateway_asker asker = { 0 };
+	struct gateway_asker asker = { .answer = answer_later, .owner = s };
 	struct gateway_answer answer;
 
 	memcpy(asker.reply_to, to, sizeof(*to));
@@ -274,8 +275,6 @@ static void announce(void *owner)
 	uv_timer_start(&s->announcing, announce_due, 0, 0);
 }
 
-const struct gateway_callbacks natpmp_server_callbacks = { answer_later, announce };
-
 static void release(struct natpmp_server *s)
 {
 	if (--s->handles == 0)
@@ -380,6 +379,7 @@ int natpmp_server_open(struct natpmp_server **out, uv_loop_t *loop)
 	if (!s)
 		return -ENOMEM;
 	s->loop = loop;
+	s->observer = (struct gateway_observer){ .owner = s, .announce = announce };
 	uv_timer_init(loop, &s->announcing);
 	uv_idle_init(loop, &s->working);
 	s->announcing.data = s->working.data = s;
@@ -391,6 +391,7 @@ int natpmp_server_open(struct natpmp_server **out, uv_loop_t *loop)
 void natpmp_server_serve(struct natpmp_server *s, struct gateway *g)
 {
 	s->gateway = g;
+	gateway_observe(g, &s->observer);
 }
 
 const struct natpmp_counters *natpmp_server_counters(const struct natpmp_server *s)

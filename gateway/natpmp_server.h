@@ -29,10 +29,8 @@ int natpmp_server_open(struct natpmp_server **out, uv_loop_t *loop);
  * -EADDRINUSE: its port 5351 is taken. The others are served, and it may be tried again.
  */
 int natpmp_server_follow(struct natpmp_server *s, const struct netif *lans, size_t count, const char **failed);
-/* Requests go to it from now on. */
+/* Requests go to it from now on, and what it announces is announced. */
 void natpmp_server_serve(struct natpmp_server *s, struct gateway *g);
-/* What gateway_callbacks want; owner is the natpmp_server. */
-extern const struct gateway_callbacks natpmp_server_callbacks;
 const struct natpmp_counters *natpmp_server_counters(const struct natpmp_server *s);
 void natpmp_server_close(struct natpmp_server *s); /* NULL is fine */
 

@@ -19,7 +19,7 @@ static void write_down(const struct mapping *m, uint64_t until_ms, struct state_
 	const uint64_t least_ms = until_ms ? until_ms + (uint64_t)lease_s * 1000 : 0;
 
 	*out = (struct state_mapping){ .key = m->lease->key, .relay_port = m->lease->relay_port, .origin = m->origin,
-		.lifetime_s = m->lifetime_s, .outer = m->outer,
+		.lifetime_s = m->lifetime_s, .outer = m->outer, .fixed = m->origin == ORIGIN_WEB && m->fixed,
 		.expires_ms = m->lease->expires_ms > least_ms ? m->lease->expires_ms : least_ms };
 	snprintf(out->description, sizeof(out->description), "%s", m->description ? m->description : "");
 }
@@ -39,14 +39,14 @@ int restore_snapshot(void *owner, struct state *out, uint64_t until_ms)
 }
 
 /* A mapping that nobody asks for just now: from the file, or the configuration's. */
-static int plant(struct gateway *g, const struct state_mapping *s, bool fixed)
+static int plant(struct gateway *g, const struct state_mapping *s)
 {
 	struct mapping *m = calloc(1, sizeof(*m));
 	int err;
 
 	if (!m)
 		return -ENOMEM;
-	*m = (struct mapping){ .gateway = g, .origin = s->origin, .fixed = fixed, .lifetime_s = s->lifetime_s, .outer = s->outer,
+	*m = (struct mapping){ .gateway = g, .origin = s->origin, .fixed = s->fixed, .since_ms = clock_ms(), .lifetime_s = s->lifetime_s, .outer = s->outer,
 		.told = s->outer.port != 0, .description = s->description[0] ? strdup(s->description) : NULL,
 		.rule.mapping = { .protocol = s->key.protocol, .relay_port = s->relay_port, .client_ip = s->key.client_ip,
 			.internal_port = s->key.internal_port } };
@@ -84,7 +84,8 @@ static const struct state_mapping *find_stored(const struct state *s, const stru
 static void plant_permanent(struct gateway *g, const struct permanent *p, const struct state *stored)
 {
 	struct state_mapping m = { .key = { (enum lease_protocol)p->protocol, p->on_wan ? g->wan.ip : p->internal_ip, (uint16_t)p->internal_port },
-		.origin = ORIGIN_CONFIG, .expires_ms = LEASES_FOREVER, .relay_port = (uint16_t)p->relay_port };
+		.origin = ORIGIN_CONFIG, .expires_ms = LEASES_FOREVER, .relay_port = (uint16_t)p->relay_port,
+		.fixed = p->relay_port != 0 };
 	const struct state_mapping *was = find_stored(stored, &m.key);
 	int err = -EEXIST;
 
@@ -94,14 +95,14 @@ static void plant_permanent(struct gateway *g, const struct permanent *p, const 
 		m.relay_port = was->relay_port;
 	}
 	if (m.relay_port)
-		err = plant(g, &m, p->relay_port != 0);
+		err = plant(g, &m);
 	if (err == -EEXIST && !p->relay_port) {
 		m.relay_port = free_relay(g, &m.key);
 		m.outer = (struct endpoint){ 0 };
-		err = m.relay_port ? plant(g, &m, false) : -EADDRINUSE;
+		err = m.relay_port ? plant(g, &m) : -EADDRINUSE;
 	}
 	if (err < 0)
-		log_error("no permanent mapping %s reason=\"%s\"", p->name, err == -EEXIST ? "its host and port are another's" : mapping_why_not(err));
+		log_error("no permanent mapping %s reason=\"%s\"", p->name, err == -EEXIST ? "its host and port are another's" : gateway_why_not(err));
 }
 
 static bool is_served(const struct gateway *g, const struct state_limits *limits, uint32_t ip)
@@ -148,12 +149,13 @@ static size_t plant_stored(struct gateway *g, const struct state *s, bool same_b
 			continue;
 		}
 		m.expires_ms = same_boot && m.expires_ms < full_ms ? m.expires_ms : full_ms;
-		err = plant(g, &m, false);
+		err = plant(g, &m);
 		if (err == -EEXIST && !leases_find(g->leases, &m.key)) { /* its relay port is a permanent mapping's now */
 			m.relay_port = free_relay(g, &m.key);
 			m.outer = (struct endpoint){ 0 };
+			m.fixed = false;
 			if (m.relay_port)
-				plant(g, &m, false);
+				plant(g, &m);
 		}
 		lost += err < 0;
 	}
@@ -229,7 +231,7 @@ void restore_hole(struct mapping *m)
 			m->description ? m->description : "", holder_name(holder, m->lease->key.protocol == LEASE_TCP ? SOCK_STREAM : SOCK_DGRAM,
 			&c.local), log_more(more, skipped));
 	else
-		log_warn("no hole yet at relay port %u reason=\"%s\"%s", m->lease->relay_port, mapping_why_not(err), log_more(more, skipped));
+		log_warn("no hole yet at relay port %u reason=\"%s\"%s", m->lease->relay_port, gateway_why_not(err), log_more(more, skipped));
 }
 
 static struct mapping *take(struct gateway *g, struct lease **walk)

@@ -61,7 +61,7 @@ static bool is_news(struct rules *r, char more[LOG_MORE_MAX])
 	return true;
 }
 
-static bool stands(const struct rules *r, const struct rule *rule)
+bool rules_stands(const struct rules *r, const struct rule *rule)
 {
 	return rule->stands && rule->generation == r->generation;
 }
@@ -164,7 +164,7 @@ static size_t take(struct rules *r, struct rule *taken[FIREWALL_BATCH], struct f
 	size_t n = 0;
 
 	for (struct rule *rule = r->all; rule && n < FIREWALL_BATCH; rule = rule->next) {
-		if (stands(r, rule))
+		if (rules_stands(r, rule))
 			continue;
 		rule->mapping.outer = rule->outer;
 		taken[n] = rule;
@@ -259,7 +259,7 @@ void rules_look(struct rules *r)
 		load_in(r, 0);
 		return;
 	}
-	while (sample && !stands(r, sample))
+	while (sample && !rules_stands(r, sample))
 		sample = sample->next;
 	health = r->config.backend->mend(r->config.firewall, sample ? &sample->mapping : NULL);
 	say_health(r, health);
@@ -271,7 +271,7 @@ void rules_look(struct rules *r)
 
 bool rules_add(struct rules *r, struct rule *rule)
 {
-	if (stands(r, rule))
+	if (rules_stands(r, rule))
 		return true;
 	rule->mapping.outer = rule->outer;
 	enlist(r, rule);
@@ -289,7 +289,7 @@ bool rules_add(struct rules *r, struct rule *rule)
 
 bool rules_confirm(struct rules *r, struct rule *rule)
 {
-	if (!stands(r, rule))
+	if (!rules_stands(r, rule))
 		return false;
 	if (clock_ms() < r->confirm_ms)
 		return true;
@@ -349,7 +349,7 @@ void rules_reach_now(struct rules *r)
 
 void rules_remove(struct rules *r, struct rule *rule)
 {
-	if (rule->stands && r->config.backend->remove(r->config.firewall, &rule->mapping) < 0 && stands(r, rule))
+	if (rule->stands && r->config.backend->remove(r->config.firewall, &rule->mapping) < 0 && rules_stands(r, rule))
 		complain(r, "firewall kept a mapping that ended", &rule->mapping);
 	rules_forget(r, rule);
 }

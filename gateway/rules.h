@@ -48,6 +48,8 @@ int rules_open(struct rules **out, const struct rules_config *config);
 bool rules_add(struct rules *r, struct rule *rule);
 /* Puts it up with many others in the next turns of the loop; flows that it let in before stay. For restored mappings. */
 void rules_want(struct rules *r, struct rule *rule);
+/* Whether the firewall took it, as far as is known. */
+bool rules_stands(const struct rules *r, const struct rule *rule);
 /* Whether a rule still stands, or somebody took it. The firewall is asked at most once a second, and mended. */
 bool rules_confirm(struct rules *r, struct rule *rule);
 /*

@@ -2,14 +2,17 @@
 #include "gateway/service.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <libgen.h>
 #include <limits.h>
 #include <linux/capability.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
+#include "sys/cleanup.h"
 #include "sys/confine.h"
 #include "sys/log.h"
 #include "sys/notify.h"
@@ -22,11 +25,34 @@ int service_begin(struct service *s, const struct config *c, int argc, char **ar
 	signal(SIGHUP, SIG_IGN); /* a manager's reload may come before the loop listens */
 	notify_setup();
 	s->files[0] = options_file(&config_options, argc, argv);
+	s->files[1] = c->http_password_file;
 	s->helper_config = (struct helper_config){ .files = s->files, .commands = firewall_commands, .lock = "/run/xtables.lock", .hook = c->hook, .user = geteuid() == 0 ? c->user : NULL,
 		.uid = c->uid, .gid = c->gid };
 	err = helper_start(&s->helper, &s->helper_config);
 	if (err < 0)
 		log_error("cannot begin the helper error=\"%s\"", strerror(-err));
+	return err;
+}
+
+int service_password(const struct config *c, struct helper *helper, char out[LOGIN_PASSWORD_MAX])
+{
+	const char *path = c->http_password_file;
+	CLEANUP(close_fd) int fd = -1;
+	struct stat st;
+	int err;
+
+	out[0] = '\0';
+	if (!path)
+		return 0;
+	fd = helper ? helper_open(helper, 1) : open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
+	err = fd >= 0 ? login_read(out, fd) : helper ? fd : -errno;
+	if (err == -EINVAL)
+		log_error("http-password-file=%s: its first line must be the password, 1 to %d bytes without control characters", path,
+			LOGIN_PASSWORD_MAX - 1);
+	else if (err < 0)
+		log_error("cannot read http-password-file=%s error=\"%s\"", path, strerror(-err));
+	else if (fstat(fd, &st) == 0 && st.st_mode & S_IROTH)
+		log_warn("http-password-file=%s can be read by everybody on this host: chmod 600 it", path);
 	return err;
 }
 

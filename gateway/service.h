@@ -13,6 +13,7 @@
 #include <uv.h>
 
 #include "gateway/config.h"
+#include "gateway/login.h"
 
 struct service {
 	struct helper *helper; /* reads the configuration again, runs the firewall's programs and the hook */
@@ -21,9 +22,14 @@ struct service {
 
 	/* private: what the helper borrows for good */
 	struct helper_config helper_config;
-	const char *files[2];
+	const char *files[3]; /* the configuration, the password, NULL */
 };
 
+/*
+ * The web interface's password as its file has it now, "" when none is asked for; helper NULL: read by ourselves, before
+ * service_confine. Negative errno, said in the log.
+ */
+int service_password(const struct config *c, struct helper *helper, char out[LOGIN_PASSWORD_MAX]);
 /* Negative errno, said in the log. */
 int service_begin(struct service *s, const struct config *c, int argc, char **argv);
 /*

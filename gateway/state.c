@@ -40,10 +40,10 @@ static void mapping_encode(const struct state_mapping *m, FILE *out)
 	CLEANUP(free_json) json_t *description = json_string(m->description); /* NULL, and nothing written, for what is no UTF-8 */
 
 	fprintf(out, "{\"protocol\":\"%s\",\"internal_ip\":\"%s\",\"internal_port\":%u,\"relay_port\":%u,\"lifetime\":%u,"
-		     "\"expires_ms\":%" PRIu64 ",\"origin\":\"%s\",\"public_ip\":\"%s\",\"remote_port\":%u,\"description\":",
+		     "\"expires_ms\":%" PRIu64 ",\"origin\":\"%s\",\"public_ip\":\"%s\",\"remote_port\":%u,\"fixed\":%s,\"description\":",
 		m->key.protocol == LEASE_TCP ? "TCP" : "UDP", ip_text(m->key.client_ip, client), m->key.internal_port, m->relay_port,
 		m->lifetime_s, m->expires_ms == LEASES_FOREVER ? 0 : m->expires_ms, origins[m->origin],
-		ip_text(endpoint_ip32(&m->outer), outer), m->outer.port);
+		ip_text(endpoint_ip32(&m->outer), outer), m->outer.port, m->fixed ? "true" : "false");
 	if (!description || json_dumpf(description, out, JSON_ENCODE_ANY) < 0)
 		fputs("\"\"", out);
 	fputc('}', out);
@@ -163,6 +163,7 @@ static bool mapping_of(const json_t *object, const struct state_limits *limits, 
 		return false;
 	m->key.internal_port = (uint16_t)port;
 	m->relay_port = (uint16_t)relay;
+	m->fixed = json_is_true(json_object_get(object, "fixed")); /* files of before have it not */
 	m->lifetime_s = m->origin == ORIGIN_CONFIG ? 0 : (uint32_t)lifetime;
 	m->expires_ms = m->origin == ORIGIN_CONFIG ? LEASES_FOREVER : expires;
 	if (outer_ip)

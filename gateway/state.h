@@ -4,7 +4,7 @@
  *
  *	{"version":1,"boot_id":"…","epoch_ms":81000,"public_ip":"203.0.113.1","mappings":[
  *	{"protocol":"UDP","internal_ip":"192.168.1.10","internal_port":6881,"relay_port":26780,"lifetime":3600,
- *	 "expires_ms":3700000,"origin":"nat-pmp","public_ip":"203.0.113.1","remote_port":43006,"description":""}]}
+ *	 "expires_ms":3700000,"origin":"nat-pmp","public_ip":"203.0.113.1","remote_port":43006,"fixed":false,"description":""}]}
  *
  * Times are milliseconds since boot (sys/clock.h), so they mean nothing after another boot.
  * Reading believes nothing: a text that is not whole is no state at all, and of a whole one
@@ -36,6 +36,7 @@ struct state_mapping {
 	uint32_t lifetime_s;  /* what was asked; 0 for ORIGIN_CONFIG */
 	uint64_t expires_ms;  /* LEASES_FOREVER for ORIGIN_CONFIG */
 	struct endpoint outer; /* the last known; ENDPOINT_NONE while there was none */
+	bool fixed;	       /* somebody wants this relay port and no other */
 	char description[STATE_DESCRIPTION];
 };
 

@@ -100,3 +100,31 @@ int endpoint_parse_ip(struct endpoint *out, const char *text, uint16_t port)
 	*out = e;
 	return 0;
 }
+
+/* Digits alone, 1 to 65535; 0 for all else. */
+static uint16_t port_of(const char *text)
+{
+	uint32_t port = 0;
+
+	for (; *text >= '0' && *text <= '9' && port <= UINT16_MAX; text++)
+		port = port * 10 + (uint32_t)(*text - '0');
+	return *text || port > UINT16_MAX ? 0 : (uint16_t)port;
+}
+
+int endpoint_parse(struct endpoint *out, const char *text)
+{
+	const char *colon = strrchr(text, ':');
+	const size_t len = colon ? (size_t)(colon - text) : 0;
+	const bool brackets = len >= 2 && text[0] == '[' && text[len - 1] == ']';
+	const uint16_t port = colon ? port_of(colon + 1) : 0;
+	char ip[ENDPOINT_TEXT_MAX];
+	struct endpoint e;
+
+	if (port == 0 || len >= sizeof(ip))
+		return -EINVAL;
+	snprintf(ip, sizeof(ip), "%.*s", (int)(brackets ? len - 2 : len), text + brackets);
+	if (endpoint_parse_ip(&e, ip, port) < 0 || brackets != (e.family == ENDPOINT_IPV6))
+		return -EINVAL;
+	*out = e;
+	return 0;
+}

@@ -38,6 +38,8 @@ bool endpoint_same_ip(const struct endpoint *a, const struct endpoint *b);
 const char *endpoint_text(const struct endpoint *e, char buf[ENDPOINT_TEXT_MAX]);
 /* The address without the port. Returns buf. */
 const char *endpoint_ip_text(const struct endpoint *e, char buf[ENDPOINT_TEXT_MAX]);
+/* Reads ADDR:PORT, an IPv6 address in brackets, the port not 0; -EINVAL. */
+int endpoint_parse(struct endpoint *out, const char *text);
 /* Reads an address literal, IPv4 or IPv6 without brackets; -EINVAL. */
 int endpoint_parse_ip(struct endpoint *out, const char *text, uint16_t port);
 

@@ -3,22 +3,6 @@
 
 #include <stdint.h>
 #include <stdio.h>
-#include <string.h>
-
-static void put(struct json *j, const char *bytes, size_t len)
-{
-	if (j->overrun || j->size - j->len <= len) { /* room for the NUL stays */
-		j->overrun = true;
-		return;
-	}
-	memcpy(j->text + j->len, bytes, len);
-	j->len += len;
-}
-
-static void put_text(struct json *j, const char *text)
-{
-	put(j, text, strlen(text));
-}
 
 /* The length of the well-formed character (RFC 3629 section 4) at s, 0 when there is none. */
 static size_t utf8_len(const char *text)
@@ -35,70 +19,103 @@ static size_t utf8_len(const char *text)
 	return len;
 }
 
-static void put_string(struct json *j, const char *s)
+void json_quoted(struct text *t, const char *s)
 {
-	put_text(j, "\"");
+	text_word(t, "\"");
 	while (*s) {
-		const size_t len = utf8_len(s);
-		char escape[8];
+		const char *plain = s;
 
-		if (len == 0) {
-			put_text(j, "\\ufffd");
-		} else if (*s == '"' || *s == '\\' || (uint8_t)*s < 0x20 || *s == 0x7f) {
-			snprintf(escape, sizeof(escape), "\\u%04x", (unsigned)(uint8_t)*s);
-			put_text(j, escape);
-		} else {
-			put(j, s, len);
+		while ((uint8_t)*s >= 0x20 && (uint8_t)*s < 0x7f && *s != '"' && *s != '\\')
+			s++;
+		text_put(t, plain, (size_t)(s - plain));
+		if (*s) {
+			const size_t len = utf8_len(s);
+
+			if (len > 1)
+				text_put(t, s, len);
+			else
+				text_format(t, "\\u%04x", len ? (unsigned)(uint8_t)*s : 0xfffd);
+			s += len ? len : 1;
 		}
-		s += len ? len : 1;
 	}
-	put_text(j, "\"");
+	text_word(t, "\"");
 }
 
 static void member(struct json *j, const char *key)
 {
 	if (j->comma)
-		put_text(j, ",");
+		text_word(j->text, ",");
 	j->comma = true;
-	put_string(j, key);
-	put_text(j, ":");
+	if (!key) /* an array's element */
+		return;
+	json_quoted(j->text, key);
+	text_word(j->text, ":");
+}
+
+/* What a member opens and closes: a comma stands neither behind the one nor before the other. */
+static void bracket(struct json *j, const char *bracket, bool comma)
+{
+	text_word(j->text, bracket);
+	j->comma = comma;
 }
 
 void json_begin(struct json *j, char *text, size_t size)
 {
-	*j = (struct json){ .text = text, .size = size };
-	put_text(j, "{");
+	*j = (struct json){ .text = &j->own };
+	text_begin(&j->own, text, size);
+	bracket(j, "{", false);
+}
+
+void json_append(struct json *j, struct text *to)
+{
+	*j = (struct json){ .text = to };
+	bracket(j, "{", false);
 }
 
 void json_open(struct json *j, const char *key)
 {
 	member(j, key);
-	put_text(j, "{");
-	j->comma = false;
+	bracket(j, "{", false);
 }
 
 void json_close(struct json *j)
 {
-	put_text(j, "}");
-	j->comma = true;
+	bracket(j, "}", true);
+}
+
+void json_list(struct json *j, const char *key)
+{
+	member(j, key);
+	bracket(j, "[", false);
+}
+
+void json_list_end(struct json *j)
+{
+	bracket(j, "]", true);
 }
 
 void json_text(struct json *j, const char *key, const char *value)
 {
 	member(j, key);
-	put_string(j, value);
+	json_quoted(j->text, value);
 }
 
 void json_bool(struct json *j, const char *key, bool value)
 {
 	member(j, key);
-	put_text(j, value ? "true" : "false");
+	text_word(j->text, value ? "true" : "false");
 }
 
-void json_null(struct json *j, const char *key)
+void json_none(struct json *j, const char *key)
 {
 	member(j, key);
-	put_text(j, "null");
+	text_word(j->text, "null");
+}
+
+void json_count(struct json *j, const char *key, uint64_t value)
+{
+	member(j, key);
+	text_number(j->text, value);
 }
 
 void json_number(struct json *j, const char *key, double value)
@@ -113,7 +130,7 @@ void json_number(struct json *j, const char *key, double value)
 	if (text[len - 1] == '.')
 		len--;
 	member(j, key);
-	put(j, text, len);
+	text_put(j->text, text, len);
 }
 
 void json_endpoint(struct json *j, const char *key, const struct endpoint *e)
@@ -121,7 +138,7 @@ void json_endpoint(struct json *j, const char *key, const struct endpoint *e)
 	char text[ENDPOINT_TEXT_MAX];
 
 	if (e->family == ENDPOINT_NONE) {
-		json_null(j, key);
+		json_none(j, key);
 		return;
 	}
 	json_open(j, key);
@@ -132,9 +149,6 @@ void json_endpoint(struct json *j, const char *key, const struct endpoint *e)
 
 size_t json_end(struct json *j)
 {
-	put_text(j, "}");
-	if (j->overrun)
-		return 0;
-	j->text[j->len] = '\0';
-	return j->len;
+	bracket(j, "}", true);
+	return j->text->overrun ? 0 : j->text->len;
 }

@@ -177,7 +177,7 @@ static void json_seconds(struct json *j, const char *key, uint32_t seconds)
 	if (seconds)
 		json_number(j, key, seconds);
 	else
-		json_null(j, key);
+		json_none(j, key);
 }
 
 const char *report_json(char text[REPORT_JSON_MAX], const struct report *r)
@@ -196,7 +196,7 @@ const char *report_json(char text[REPORT_JSON_MAX], const struct report *r)
 		if (r->hairpin_result.answer == HAIRPIN_YES || r->hairpin_result.answer == HAIRPIN_NO)
 			json_bool(&j, "hairpin", r->hairpin_result.answer == HAIRPIN_YES);
 		else
-			json_null(&j, "hairpin");
+			json_none(&j, "hairpin");
 		json_text(&j, "hairpin_info", r->hairpin.why[0] ? r->hairpin.why : hairpin_text(&r->hairpin_result));
 	}
 	if (r->lifetime.asked) {

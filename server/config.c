@@ -193,28 +193,12 @@ static int user_read(void *config, const char *value, const char **why)
 	return 0;
 }
 
-/* ADDR:PORT, an IPv6 address in brackets */
 static int metrics_read(void *config, const char *value, const char **why)
 {
 	struct config *c = config;
-	const char *colon = strrchr(value, ':'), *end;
-	char ip[ENDPOINT_TEXT_MAX];
-	size_t len = colon ? (size_t)(colon - value) : 0;
-	const bool brackets = len >= 2 && value[0] == '[' && value[len - 1] == ']';
-	struct endpoint e;
-	uint16_t port;
 
 	*why = "ADDR:PORT, e.g. 127.0.0.1:9690 or [::1]:9690";
-	if (!colon || len >= sizeof(ip))
-		return -EINVAL;
-	port = port_read(colon + 1, &end);
-	len -= brackets ? 2 : 0;
-	memcpy(ip, value + brackets, len);
-	ip[len] = '\0';
-	if (port == 0 || *end || endpoint_parse_ip(&e, ip, port) < 0 || brackets != (e.family == ENDPOINT_IPV6))
-		return -EINVAL;
-	c->metrics = e;
-	return 0;
+	return endpoint_parse(&c->metrics, value);
 }
 
 static int log_level_read(void *config, const char *value, const char **why)

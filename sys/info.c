@@ -20,12 +20,12 @@ static const struct {
 	{ DISCOVERY_ALG, "something on the way rewrites addresses in packets (an ALG)" },
 };
 
-struct text {
+struct words {
 	char *at;
 	size_t size, len;
 };
 
-__attribute__((format(printf, 2, 3))) static void say(struct text *t, const char *format, ...)
+__attribute__((format(printf, 2, 3))) static void say(struct words *t, const char *format, ...)
 {
 	va_list args;
 	int n;
@@ -38,7 +38,7 @@ __attribute__((format(printf, 2, 3))) static void say(struct text *t, const char
 		t->len = t->size - 1; /* cut */
 }
 
-static void say_why(struct text *t, const struct discovery_verdict *v, const struct endpoint *server, uint32_t elapsed_ms)
+static void say_why(struct words *t, const struct discovery_verdict *v, const struct endpoint *server, uint32_t elapsed_ms)
 {
 	char text[ENDPOINT_TEXT_MAX];
 
@@ -69,7 +69,7 @@ static void address_of(struct sockaddr_storage *out, const struct endpoint *e)
 void info_of_verdict(struct stunway_nat_info *out, const struct discovery_verdict *v, const struct endpoint *server,
 	uint32_t elapsed_ms)
 {
-	struct text t = { out->info, sizeof(out->info), 0 };
+	struct words t = { out->info, sizeof(out->info), 0 };
 
 	*out = (struct stunway_nat_info){ .type = v->type, .mapping = v->mapping, .filtering = v->filtering,
 		.port_mode = v->port_mode, .confidence = v->confidence, .rtt_ms = v->rtt_ms, .loss = v->loss,

@@ -2,6 +2,7 @@
 #include "sys/log.h"
 
 #include <errno.h>
+#include <pthread.h>
 #include <stdarg.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -25,6 +26,11 @@ static const struct {
 /* The one state a process has for its log. */
 static enum log_target log_to = LOG_TARGET_STDERR;
 static _Atomic enum log_level log_up_to = LOG_LEVEL_INFO;
+
+static pthread_mutex_t listening = PTHREAD_MUTEX_INITIALIZER; /* of the next two */
+static log_listener_fn *listener;
+static void *listener_owner;
+static _Atomic bool listened;
 
 void log_setup(const char *name, enum log_target target, enum log_level level)
 {
@@ -59,19 +65,36 @@ static bool colours(void)
 	return isatty(STDERR_FILENO) && !getenv("NO_COLOR");
 }
 
-void log_line(enum log_level level, const char *format, ...)
+void log_listen(log_listener_fn *fn, void *owner)
+{
+	pthread_mutex_lock(&listening);
+	listener = fn;
+	listener_owner = owner;
+	listened = fn != NULL;
+	pthread_mutex_unlock(&listening);
+}
+
+static void tell_listener(enum log_level level, const char *words)
+{
+	static _Thread_local bool telling;
+
+	if (telling)
+		return;
+	telling = true;
+	pthread_mutex_lock(&listening);
+	if (listener)
+		listener(listener_owner, level, words);
+	pthread_mutex_unlock(&listening);
+	telling = false;
+}
+
+static void write_line(enum log_level level, const char *words)
 {
 	const time_t now = time(NULL);
 	const bool colour = colours();
-	char words[1024], stamp[32];
+	char stamp[32];
 	struct tm tm;
-	va_list args;
 
-	if (level > log_up_to)
-		return;
-	va_start(args, format);
-	vsnprintf(words, sizeof(words), format, args);
-	va_end(args);
 	if (log_to == LOG_TARGET_SYSLOG) {
 		syslog(levels[level].priority, "%s", words);
 		return;
@@ -79,6 +102,23 @@ void log_line(enum log_level level, const char *format, ...)
 	strftime(stamp, sizeof(stamp), "%Y-%m-%d %H:%M:%S", localtime_r(&now, &tm));
 	fprintf(stderr, "%s %s[%c]%s %s\n", stamp, colour ? levels[level].colour : "", levels[level].letter,
 		colour ? "\033[0m" : "", words);
+}
+
+void log_line(enum log_level level, const char *format, ...)
+{
+	const bool tell = listened && level <= LOG_LEVEL_INFO, write = (int)level <= (int)log_up_to;
+	char words[1024];
+	va_list args;
+
+	if (!tell && !write)
+		return;
+	va_start(args, format);
+	vsnprintf(words, sizeof(words), format, args);
+	va_end(args);
+	if (write)
+		write_line(level, words);
+	if (tell)
+		tell_listener(level, words);
 }
 
 int log_allowed_burst(struct log_limit *limit, uint32_t interval_ms, uint32_t burst, uint64_t now_ms, uint64_t *skipped)

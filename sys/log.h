@@ -29,6 +29,14 @@ __attribute__((format(printf, 2, 3))) void log_line(enum log_level level, const 
 #define log_debug(...) log_line(LOG_LEVEL_DEBUG, __VA_ARGS__)
 
 /*
+ * Who else hears every line of level info and above, whatever is logged elsewhere: called in the thread that logs,
+ * one line at a time. What it logs itself it does not hear. One at a time; NULL: nobody any more, and nobody is being
+ * told when this returns.
+ */
+typedef void log_listener_fn(void *owner, enum log_level level, const char *words);
+void log_listen(log_listener_fn *listener, void *owner);
+
+/*
  * What strangers can cause is said at most once per interval: true when it may be
  * said now, and then *skipped is how often it was not since.
  */

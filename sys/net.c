@@ -30,6 +30,8 @@ int net_open(int *out_fd, int type, const struct endpoint *local, unsigned flags
 		err = option_on(fd, SOL_SOCKET, SO_REUSEPORT);
 	if (err == 0 && flags & NET_PKTINFO)
 		err = v6 ? option_on(fd, IPPROTO_IPV6, IPV6_RECVPKTINFO) : option_on(fd, IPPROTO_IP, IP_PKTINFO);
+	if (err == 0 && flags & NET_FREEBIND)
+		err = option_on(fd, IPPROTO_IP, IP_FREEBIND); /* for IPv6 too */
 	if (err < 0)
 		return err;
 	if (bind(fd, (const struct sockaddr *)&addr, len) < 0)

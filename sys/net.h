@@ -12,6 +12,7 @@ enum net_flags {
 	NET_REUSE = 1,	 /* SO_REUSEADDR */
 	NET_PKTINFO = 2, /* IP_PKTINFO / IPV6_RECVPKTINFO, for net_receive */
 	NET_BESIDE = 4,	 /* SO_REUSEPORT: beside another socket of this user that allows it */
+	NET_FREEBIND = 8, /* an address that is not there yet will do */
 };
 /* Opens a non-blocking socket (SOCK_DGRAM or SOCK_STREAM) bound to an endpoint. Negative errno. */
 int net_open(int *out_fd, int type, const struct endpoint *local, unsigned flags);

@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "sys/nftables.h"
 
+#include <endian.h>
 #include <errno.h>
 #include <libmnl/libmnl.h>
 #include <linux/netfilter.h>
 #include <linux/netfilter/nf_tables.h>
 #include <linux/netfilter/nfnetlink.h>
 #include <stdbool.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -49,8 +51,17 @@ static struct nlmsghdr *begin(struct nftables *s, char *buf, uint16_t type, uint
 	return nlh;
 }
 
-/* Sends a message and hands each answer to cb until its end. */
-static int talk(struct nftables *s, const struct nlmsghdr *nlh, mnl_cb_t cb, void *data)
+/* That somebody changed something during a dump does not matter. */
+static void forgive(char *buf, ssize_t n)
+{
+	int left = (int)n;
+
+	for (struct nlmsghdr *nlh = (void *)buf; mnl_nlmsg_ok(nlh, left); nlh = mnl_nlmsg_next(nlh, &left))
+		nlh->nlmsg_flags &= (uint16_t)~NLM_F_DUMP_INTR;
+}
+
+/* Sends a message and hands each answer to cb until its end. strict: -EINTR when somebody changed something meanwhile. */
+static int talk_as(struct nftables *s, const struct nlmsghdr *nlh, mnl_cb_t cb, void *data, bool strict)
 {
 	char buf[ANSWER_BYTES];
 	int more = MNL_CB_OK;
@@ -62,9 +73,16 @@ static int talk(struct nftables *s, const struct nlmsghdr *nlh, mnl_cb_t cb, voi
 
 		if (n < 0)
 			return -errno;
+		if (!strict)
+			forgive(buf, n);
 		more = mnl_cb_run(buf, (size_t)n, s->seq, mnl_socket_get_portid(s->nl), cb, data);
 	}
 	return more < 0 ? -errno : 0;
+}
+
+static int talk(struct nftables *s, const struct nlmsghdr *nlh, mnl_cb_t cb, void *data)
+{
+	return talk_as(s, nlh, cb, data, true);
 }
 
 int nftables_has(struct nftables *s, const char *table, const char *set, const void *key, size_t len)
@@ -145,6 +163,215 @@ int nftables_rules(struct nftables *s, const char *family, const char *table, co
 		err = talk(s, nlh, rule_seen, &w);
 	}
 	return err == -ENOENT ? 0 : err;
+}
+
+static int table_attr(const struct nlattr *a, void *data)
+{
+	if (mnl_attr_get_type(a) == NFTA_TABLE_HANDLE && mnl_attr_get_payload_len(a) == 8)
+		*(uint64_t *)data = be64toh(mnl_attr_get_u64(a));
+	return MNL_CB_OK;
+}
+
+static int table_seen(const struct nlmsghdr *nlh, void *data)
+{
+	return mnl_attr_parse(nlh, sizeof(struct nfgenmsg), table_attr, data);
+}
+
+int nftables_table(struct nftables *s, const char *table, uint64_t *handle)
+{
+	char buf[512];
+	struct nlmsghdr *nlh = begin(s, buf, NFT_MSG_GETTABLE, NLM_F_ACK, NFPROTO_INET);
+
+	mnl_attr_put_strz(nlh, NFTA_TABLE_NAME, table);
+	return talk(s, nlh, table_seen, handle);
+}
+
+/* --- counters: a message is a list of elements, each a key and an expression --- */
+
+struct element {
+	const struct nlattr *key; /* its value; NULL: none */
+	uint64_t packets, bytes;
+	nftables_counter_fn *seen;
+	void *owner;
+};
+
+static int key_attr(const struct nlattr *a, void *data)
+{
+	if (mnl_attr_get_type(a) == NFTA_DATA_VALUE)
+		((struct element *)data)->key = a;
+	return MNL_CB_OK;
+}
+
+static int counter_attr(const struct nlattr *a, void *data)
+{
+	struct element *e = data;
+
+	if (mnl_attr_get_type(a) == NFTA_COUNTER_PACKETS && mnl_attr_get_payload_len(a) == 8)
+		e->packets = be64toh(mnl_attr_get_u64(a));
+	if (mnl_attr_get_type(a) == NFTA_COUNTER_BYTES && mnl_attr_get_payload_len(a) == 8)
+		e->bytes = be64toh(mnl_attr_get_u64(a));
+	return MNL_CB_OK;
+}
+
+/* The sets asked for have no other expression. */
+static int counter_expr_attr(const struct nlattr *a, void *data)
+{
+	return mnl_attr_get_type(a) == NFTA_EXPR_DATA ? mnl_attr_parse_nested(a, counter_attr, data) : MNL_CB_OK;
+}
+
+static int element_attr(const struct nlattr *a, void *data)
+{
+	switch (mnl_attr_get_type(a)) {
+	case NFTA_SET_ELEM_KEY:
+		return mnl_attr_parse_nested(a, key_attr, data);
+	case NFTA_SET_ELEM_EXPR:
+		return mnl_attr_parse_nested(a, counter_expr_attr, data);
+	default:
+		return MNL_CB_OK;
+	}
+}
+
+static int element_seen(const struct nlattr *a, void *data)
+{
+	struct element *e = data;
+
+	e->key = NULL;
+	e->packets = e->bytes = 0;
+	if (mnl_attr_parse_nested(a, element_attr, e) == MNL_CB_OK && e->key)
+		e->seen(e->owner, mnl_attr_get_payload(e->key), mnl_attr_get_payload_len(e->key), e->packets, e->bytes);
+	return MNL_CB_OK;
+}
+
+static int elements_attr(const struct nlattr *a, void *data)
+{
+	return mnl_attr_get_type(a) == NFTA_SET_ELEM_LIST_ELEMENTS ? mnl_attr_parse_nested(a, element_seen, data) : MNL_CB_OK;
+}
+
+static int elements_seen(const struct nlmsghdr *nlh, void *data)
+{
+	return mnl_attr_parse(nlh, sizeof(struct nfgenmsg), elements_attr, data);
+}
+
+int nftables_counters(struct nftables *s, const char *table, const char *set, nftables_counter_fn *seen, void *owner)
+{
+	struct element e = { .seen = seen, .owner = owner };
+	char buf[512];
+	struct nlmsghdr *nlh = begin(s, buf, NFT_MSG_GETSETELEM, NLM_F_DUMP, NFPROTO_INET);
+
+	mnl_attr_put_strz(nlh, NFTA_SET_ELEM_LIST_TABLE, table);
+	mnl_attr_put_strz(nlh, NFTA_SET_ELEM_LIST_SET, set);
+	return talk_as(s, nlh, elements_seen, &e, false);
+}
+
+/* --- flowtables: a rule that leads to one has an expression that names it --- */
+
+struct offload {
+	char *buf;
+	size_t max;
+	const char *family, *table;
+	const char *expression, *flowtable; /* of the expression at hand */
+};
+
+static const char *family_name(uint8_t family)
+{
+	return family == NFPROTO_INET ? "inet" : family == NFPROTO_IPV4 ? "ip" : family == NFPROTO_IPV6 ? "ip6" : "of another family";
+}
+
+static const char *text_of(const struct nlattr *a)
+{
+	return mnl_attr_validate(a, MNL_TYPE_NUL_STRING) < 0 ? NULL : mnl_attr_get_str(a);
+}
+
+static int flow_attr(const struct nlattr *a, void *data)
+{
+	if (mnl_attr_get_type(a) == NFTA_FLOW_TABLE_NAME)
+		((struct offload *)data)->flowtable = text_of(a);
+	return MNL_CB_OK;
+}
+
+static int flow_expr_attr(const struct nlattr *a, void *data)
+{
+	struct offload *o = data;
+
+	if (mnl_attr_get_type(a) == NFTA_EXPR_NAME)
+		o->expression = text_of(a); /* comes before its data */
+	else if (mnl_attr_get_type(a) == NFTA_EXPR_DATA && o->expression && strcmp(o->expression, "flow_offload") == 0)
+		return mnl_attr_parse_nested(a, flow_attr, o);
+	return MNL_CB_OK;
+}
+
+/* Whether a list joined by ", " has it. */
+static bool is_listed(const char *list, const char *one)
+{
+	const size_t len = strlen(one);
+
+	for (const char *at = list; (at = strstr(at, one)); at += len)
+		if ((at == list || at[-1] == ' ') && (at[len] == '\0' || at[len] == ','))
+			return true;
+	return false;
+}
+
+static int flow_expr_seen(const struct nlattr *a, void *data)
+{
+	struct offload *o = data;
+	const size_t used = strlen(o->buf);
+	char one[600];
+
+	o->expression = o->flowtable = NULL;
+	if (mnl_attr_parse_nested(a, flow_expr_attr, o) != MNL_CB_OK || !o->flowtable || !o->table)
+		return MNL_CB_OK;
+	snprintf(one, sizeof(one), "table %s %s flowtable %s", o->family, o->table, o->flowtable);
+	if (!is_listed(o->buf, one))
+		snprintf(o->buf + used, o->max - used, "%s%s", used ? ", " : "", one);
+	return MNL_CB_OK;
+}
+
+static int flow_rule_attr(const struct nlattr *a, void *data)
+{
+	struct offload *o = data;
+
+	if (mnl_attr_get_type(a) == NFTA_RULE_TABLE)
+		o->table = text_of(a); /* comes before its expressions */
+	else if (mnl_attr_get_type(a) == NFTA_RULE_EXPRESSIONS)
+		return mnl_attr_parse_nested(a, flow_expr_seen, o);
+	return MNL_CB_OK;
+}
+
+void nftables_offload_read(const struct nlmsghdr *rule, char *buf, size_t max)
+{
+	const struct nfgenmsg *nfh = mnl_nlmsg_get_payload(rule);
+	struct offload o = { .buf = buf, .max = max, .family = family_name(nfh->nfgen_family) };
+
+	mnl_attr_parse(rule, sizeof(*nfh), flow_rule_attr, &o);
+}
+
+static int flow_rule_seen(const struct nlmsghdr *nlh, void *data)
+{
+	const struct offload *o = data;
+
+	nftables_offload_read(nlh, o->buf, o->max);
+	return MNL_CB_OK;
+}
+
+static int flowtable_seen(const struct nlmsghdr *nlh, void *data)
+{
+	(void)nlh;
+	*(bool *)data = true;
+	return MNL_CB_OK;
+}
+
+/* Where there is no flowtable, as mostly, nobody's rules are read. A kernel that knows none of them has none. */
+int nftables_offloads(struct nftables *s, char *buf, size_t max)
+{
+	struct offload o = { .buf = buf, .max = max };
+	bool any = false;
+	char message[256];
+	int err = talk_as(s, begin(s, message, NFT_MSG_GETFLOWTABLE, NLM_F_DUMP, NFPROTO_UNSPEC), flowtable_seen, &any, false);
+
+	buf[0] = '\0';
+	if (err < 0 || !any)
+		return err == -EINVAL || err == -EOPNOTSUPP ? 0 : err;
+	return talk_as(s, begin(s, message, NFT_MSG_GETRULE, NLM_F_DUMP, NFPROTO_UNSPEC), flow_rule_seen, &o, false);
 }
 
 void nftables_close(struct nftables *s)

@@ -88,6 +88,26 @@ static void local_is_what_the_internet_does_not_route(void **state)
 	}
 }
 
+static void an_endpoint_is_read_with_its_port(void **state)
+{
+	static const char *const wrong[] = { "", ":", "127.0.0.1", "127.0.0.1:", "127.0.0.1:0", "127.0.0.1:65536", "127.0.0.1:99999999999", "127.0.0.1:8x",
+		"127.0.0.1: 8", "[127.0.0.1]:8", "::1:8", "[::1]", "[::1:8", "[]:8", "localhost:8", "127.0.0.1:-8" };
+	static const char *const right[] = { "127.0.0.1:9699", "0.0.0.0:1", "[::1]:65535", "[2001:db8::7]:80" };
+	char text[ENDPOINT_TEXT_MAX];
+	struct endpoint e = { .port = 7 };
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++) {
+		if (endpoint_parse(&e, wrong[i]) != -EINVAL)
+			fail_msg("'%s' was read", wrong[i]);
+		assert_int_equal(e.port, 7);
+	}
+	for (size_t i = 0; i < sizeof(right) / sizeof(right[0]); i++) {
+		assert_int_equal(endpoint_parse(&e, right[i]), 0);
+		assert_string_equal(endpoint_text(&e, text), right[i]);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -95,6 +115,7 @@ int main(void)
 		T(an_ipv6_endpoint_has_brackets),
 		T(what_is_no_address_is_refused),
 		T(a_host_has_a_unicast_address_and_a_port),
+		T(an_endpoint_is_read_with_its_port),
 		T(local_is_what_the_internet_does_not_route),
 	};
 

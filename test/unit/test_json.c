@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "test/unit/test.h"
 
+#include <stdlib.h>
+
 #include "lib/json.h"
 
 static char text[512];
@@ -46,6 +48,49 @@ static void members_stand_between_commas_at_every_depth(void **state)
 	assert_string_equal(text, "{\"external\":{\"address\":\"203.0.113.9\",\"port\":40001},\"local\":null,\"empty\":{},\"yes\":true,\"no\":false}");
 }
 
+static void an_array_holds_numbers_texts_and_objects(void **state)
+{
+	struct json j;
+
+	(void)state;
+	json_begin(&j, text, sizeof(text));
+	json_list(&j, "list");
+	json_count(&j, NULL, 18446744073709551615u);
+	json_text(&j, NULL, "a");
+	json_open(&j, NULL);
+	json_count(&j, "n", 0);
+	json_close(&j);
+	json_list_end(&j);
+	json_list(&j, "empty");
+	json_list_end(&j);
+	assert_true(json_end(&j) > 0);
+	assert_string_equal(text, "{\"list\":[18446744073709551615,\"a\",{\"n\":0}],\"empty\":[]}");
+}
+
+static void objects_follow_each_other_in_a_text_that_grows(void **state)
+{
+	struct text t = TEXT_GROWING;
+	struct json j;
+	size_t len;
+	char *whole;
+
+	(void)state;
+	for (unsigned i = 0; i < 1000; i++) {
+		json_append(&j, &t);
+		json_count(&j, "n", i);
+		len = json_end(&j);
+		assert_int_equal(len, t.len);
+	}
+	whole = text_take(&t, &len);
+	assert_int_equal(len, strlen(whole));
+	assert_int_equal(len, 10 * 7 + 90 * 8 + 900 * 9);
+	assert_memory_equal(whole, "{\"n\":0}{\"n\":1}", 14);
+	free(whole);
+	whole = text_take(&t, &len); /* nothing was written */
+	assert_string_equal(whole, "");
+	free(whole);
+}
+
 static void what_json_forbids_in_a_string_is_escaped(void **state)
 {
 	(void)state;
@@ -81,11 +126,11 @@ static void an_object_that_does_not_fit_is_none(void **state)
 	(void)state;
 	for (size_t size = 1; size < 8; size++) {
 		json_begin(&j, text, size);
-		json_null(&j, "");
+		json_none(&j, "");
 		assert_int_equal(json_end(&j), 0);
 	}
 	json_begin(&j, text, 10);
-	json_null(&j, "");
+	json_none(&j, "");
 	assert_int_equal(json_end(&j), 9);
 	assert_string_equal(text, "{\"\":null}");
 }
@@ -94,6 +139,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		T(members_stand_between_commas_at_every_depth),
+		T(an_array_holds_numbers_texts_and_objects),
+		T(objects_follow_each_other_in_a_text_that_grows),
 		T(what_json_forbids_in_a_string_is_escaped),
 		T(utf_8_stays_and_what_is_none_becomes_u_fffd),
 		T(numbers_have_up_to_six_decimals_and_a_point),

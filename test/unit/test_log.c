@@ -1,6 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "test/unit/test.h"
 
+#include <pthread.h>
+#include <stdio.h>
+
 #include "sys/log.h"
 
 static void one_line_per_interval_and_the_next_says_how_many_were_kept_back(void **state)
@@ -40,11 +43,74 @@ static void a_burst_at_once_then_one_per_interval_and_a_rest_gives_no_more_than_
 	}
 }
 
+struct heard {
+	unsigned lines;
+	char last[64];
+	enum log_level level;
+};
+
+static void hear(void *owner, enum log_level level, const char *words)
+{
+	struct heard *h = owner;
+
+	h->lines++;
+	h->level = level;
+	snprintf(h->last, sizeof(h->last), "%s", words);
+	log_error("a listener's own line");
+}
+
+static void a_listener_hears_info_and_above_whatever_is_logged_and_not_himself(void **state)
+{
+	struct heard h = { 0 };
+
+	(void)state;
+	log_up_to_level((enum log_level)-1); /* nothing on stderr */
+	log_listen(hear, &h);
+	log_debug("too fine");
+	assert_int_equal(h.lines, 0);
+	log_info("words n=%d", 7);
+	assert_int_equal(h.lines, 1);
+	assert_string_equal(h.last, "words n=7");
+	assert_int_equal(h.level, LOG_LEVEL_INFO);
+	log_error("worse");
+	assert_int_equal(h.lines, 2);
+	log_listen(NULL, NULL);
+	log_error("nobody hears");
+	assert_int_equal(h.lines, 2);
+	log_up_to_level(LOG_LEVEL_INFO);
+}
+
+static void *say_much(void *unused)
+{
+	for (int i = 0; i < 1000; i++)
+		log_info("line");
+	return unused;
+}
+
+static void threads_tell_one_line_at_a_time(void **state)
+{
+	struct heard h = { 0 };
+	pthread_t threads[4];
+
+	(void)state;
+	log_up_to_level((enum log_level)-1);
+	log_listen(hear, &h);
+	for (int i = 0; i < 4; i++)
+		assert_int_equal(pthread_create(&threads[i], NULL, say_much, NULL), 0);
+	for (int i = 0; i < 4; i++)
+		pthread_join(threads[i], NULL);
+	log_listen(NULL, NULL);
+	assert_int_equal(h.lines, 4000);
+	log_up_to_level(LOG_LEVEL_INFO);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		T(one_line_per_interval_and_the_next_says_how_many_were_kept_back),
 		T(a_burst_at_once_then_one_per_interval_and_a_rest_gives_no_more_than_the_burst_back),
+		T(a_listener_hears_info_and_above_whatever_is_logged_and_not_himself),
+		T(threads_tell_one_line_at_a_time),
 	};
 
 	return RUN(tests);

@@ -1,0 +1,81 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* http_request - what the files http*.c share: the server, and an exchange as they see it. Nobody else includes it. */
+#ifndef GATEWAY_HTTP_REQUEST_H
+#define GATEWAY_HTTP_REQUEST_H
+
+#include <microhttpd.h>
+
+#include "gateway/assets.h"
+#include "gateway/http_door.h"
+#include "gateway/http_guard.h"
+#include "gateway/login.h"
+
+#define HTTP_WHY_MAX 192
+
+struct http {
+	uv_loop_t *loop;
+	const struct config *config;
+	const struct http_route *routes;
+	size_t route_count;
+	void *owner;
+	struct login login;
+	char name[GUARD_HOST_MAX]; /* the host's */
+	struct door *door;
+	struct MHD_Daemon *daemon;
+	uv_poll_t poll;
+	uv_timer_t timer;
+	size_t handles; /* not closed yet */
+	size_t streams;
+	struct http_request *requests;
+};
+
+struct http_request {
+	struct http *http;
+	struct http_request *next;
+	struct MHD_Connection *connection;
+	struct visitor *visitor;
+	const struct http_route *route;
+	const struct asset *asset; /* no route, but one of these */
+	struct guard_path path;
+	const char *wild[HTTP_SEGMENTS_MAX];
+	int path_err;
+	size_t target_len; /* as it was written */
+	enum { HTTP_BEGINS, HTTP_ARRIVES, HTTP_SERVED, HTTP_ANSWERED, HTTP_ENDS } stage;
+	bool suspended, logged_in;
+	unsigned refused; /* status; 0: it may pass */
+	char why[HTTP_WHY_MAX];
+	char *body;
+	size_t body_len; /* beyond HTTP_BODY_MAX only counted */
+
+	void (*gone)(void *data);
+	void *gone_data;
+
+	const char *header; /* one more, NULL: none */
+	char value[HTTP_VALUE_MAX];
+	unsigned status;
+	struct MHD_Response *response;
+	struct http_stream *stream;
+};
+
+/* --- http_judge.c --- */
+
+/* Refuses what must not pass, once the head is there: sets refused and why, and what the request is for. */
+void http_judge(struct http_request *r, const char *method, const char *version);
+const char *http_received(const struct http_request *r, const char *header); /* NULL: it has none */
+
+/* --- http_answer.c --- */
+
+/* The answer to come with the headers that each has. response may be NULL: no memory, the connection ends. */
+void http_respond(struct http_request *r, unsigned status, const char *type, struct MHD_Response *response);
+void http_answer_refused(struct http_request *r);
+void http_answer_asset(struct http_request *r);
+
+/* --- http.c --- */
+
+void http_wake(struct http_request *r); /* it was suspended, or not: MHD asks for what to do next */
+
+/* --- http_stream.c --- */
+
+void http_stream_gone(struct http_stream *s); /* it ends with its request: tells and frees */
+
+#endif
