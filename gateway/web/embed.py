@@ -36,7 +36,7 @@ def main():
         table.append(f'\t{{"{path}", "{TYPES[os.path.splitext(name)[1]]}", "{etag}", '
                      f"plain_{i}, gzip_{i}, {len(plain)}, {len(packed)}}},\n")
     with open(out, "w") as f:
-        f.write('/* Made by gateway/web/embed.py. */\n#include "assets.h"\n\n' + "".join(arrays)
+        f.write('/* Made by gateway/web/embed.py. */\n#include "gateway/assets.h"\n\n' + "".join(arrays)
                 + "const struct asset assets[] = {\n" + "".join(table)
                 + "};\nconst size_t asset_count = sizeof(assets) / sizeof(assets[0]);\n")
 
