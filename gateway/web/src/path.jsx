@@ -59,10 +59,12 @@ function Path({ label, stops, trouble }) {
   );
 }
 
-const who = (trouble) => t({ filtered: 'stop_called', 'stun-silent': 'nat_' }[trouble] || (trouble ? 'stop_nobody' : 'stop_anyone'));
+const who = (trouble) => t({ filtered: 'stop_called', 'stun-silent': 'nat_', suited: 'nat_' }[trouble] || (trouble ? 'stop_nobody' : 'stop_anyone'));
 
 export function MappingPath({ m, status, name }) {
-  const trouble = m.trouble || (m.state === 'open' ? '' : m.state);
+  // Where the filter is not known, no stranger is promised.
+  const unknown = status && verdictOf(m.protocol, status) === 'suited';
+  const trouble = m.trouble || (m.state !== 'open' ? m.state : unknown ? 'suited' : '');
   const inner = `${m.internal_ip}:${m.internal_port}`;
   const outer = m.remote_port ? `${m.public_ip}:${m.remote_port}` : '';
   const direct = status?.nat[m.protocol.toLowerCase()].direct;
@@ -86,7 +88,8 @@ export function LinePath({ status, count }) {
   const line = lineOf(status);
   const verdicts = ['UDP', 'TCP'].map((p) => verdictOf(p, status));
   const direct = verdicts.includes('direct');
-  const trouble = LINE_TROUBLES[line] || (verdicts.every((v) => v === 'filtered') ? 'filtered' : '');
+  const anyone = direct || verdicts.includes('open');
+  const trouble = LINE_TROUBLES[line] || (anyone ? '' : verdicts.includes('filtered') ? 'filtered' : 'suited');
   const mapping = status.nat.udp.mapping || status.nat.tcp.mapping;
   const stops = [
     { icon: 'host', name: t('stop_lan'), lines: [...status.lans.map((l) => `${l.ip}/${l.prefix}`), t('devices', { n: count })] },

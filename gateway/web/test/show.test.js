@@ -104,6 +104,7 @@ on('the path shows where it breaks', 'empty', {}, async (page, g) => {
     filtered: ['Strangers are turned away', 'li:nth-child(3) .track.one_way'],
   };
   g.put(mapping());
+  g.change({ nat: { ...g.status.nat, tcp: g.status.nat.udp } });
   await page.getByRole('button', { name: 'Show the path of TCP 192.168.1.10:6881' }).click();
   const details = page.locator('.details');
   await details.getByText('Whoever connects to 203.0.113.1:43006 reaches 192.168.1.10:6881.').waitFor();
@@ -114,6 +115,9 @@ on('the path shows where it breaks', 'empty', {}, async (page, g) => {
     assert.equal(await details.locator(where).count(), 1, trouble);
     assert.equal(await details.locator('.broken, .one_way').count(), 1, trouble);
   }
+  g.put(mapping());
+  g.change({ nat: { ...g.status.nat, tcp: { ...g.status.nat.tcp, filtering: '' } } });
+  await details.getByText('if the carrier lets strangers in').waitFor();
   g.put(mapping({ state: 'punching', public_ip: '', remote_port: 0 }));
   await details.getByText('is being punched').waitFor();
   assert.equal(await details.locator('.track.waiting').count(), 1);
@@ -179,6 +183,8 @@ test('nothing is wider than 320 px, in no scenario, in English or Chinese', { ti
       await visit(browser, scenario, { viewport: { width: 320, height: 640 }, locale, hasTouch: true }, async (page) => {
         for (const b of await page.locator('.actions [aria-expanded]').all()) await b.click();
         const widest = await page.evaluate(() => Math.max(document.documentElement.scrollWidth, ...[...document.querySelectorAll('main *')].filter((e) => !e.closest('svg, thead, .hidden')).map((e) => e.getBoundingClientRect().right)));
+        const over = await page.evaluate(() => [...document.querySelectorAll('.panel *')].filter((e) => !e.closest('svg, thead, .hidden') && e.getBoundingClientRect().right > e.closest('.panel').getBoundingClientRect().right).map((e) => e.outerHTML.slice(0, 80)));
+        assert.deepEqual(over, [], scenario);
         assert.ok(widest <= 320.5, `${scenario} ${locale}: ${widest} px`);
       });
 });

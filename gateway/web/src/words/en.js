@@ -108,6 +108,7 @@ export default {
   one_way: 'one way only',
   waiting: 'being opened',
   trouble_: 'Whoever connects to {outer} reaches {inner}.',
+  trouble_suited: 'The hole stands: who connects to {outer} reaches {inner}, if the carrier lets strangers in. The STUN servers here cannot test that.',
   'trouble_no-line': 'The line is down: the router has no address towards the carrier. The mapping comes back with the line.',
   trouble_firewall: 'The router’s firewall rule for this mapping does not stand, so nothing gets from the router to the device. The router keeps trying; its log says why.',
   'trouble_relay-port': 'Another program on the router uses port {relay} just now. The mapping opens as soon as the port is free.',

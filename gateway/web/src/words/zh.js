@@ -108,6 +108,7 @@ export default {
   one_way: '仅单向',
   waiting: '正在打开',
   trouble_: '连接 {outer} 的人都会到达 {inner}。',
+  trouble_suited: '洞已保持：如果运营商放行陌生人，连接 {outer} 就会到达 {inner}。这里的 STUN 服务器无法测试这一点。',
   'trouble_no-line': '线路已断：路由器在运营商一侧没有地址。线路恢复后映射会自动回来。',
   trouble_firewall: '此映射的防火墙规则没有生效，数据到不了设备。路由器会继续尝试，原因见其日志。',
   'trouble_relay-port': '端口 {relay} 正被路由器上的另一个程序占用。一旦空出，映射就会打开。',
