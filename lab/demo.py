@@ -2,15 +2,19 @@
 """The show of script/demo: one screen that a person understands. Every line it prints was done for real."""
 import os
 import re
+import random
 import signal
 import subprocess
 import sys
+import threading
 import time
 
+from lab.forward import Forward
 from lab.home import Echo, FULL_CONE, Home, LAN1, PUBLIC, ROUTER, STRANGER, STUN, eventually, knock_tcp, knock_udp
 from lab.topology import LabError
 
 PORT = 6881  # what the client asks for
+UI_PORT = 9699
 RENUMBERED = "203.0.113.7"
 COLOUR = sys.stdout.isatty() and "NO_COLOR" not in os.environ
 
@@ -129,16 +133,53 @@ def finish(gateway, home):
     good("stunway-gateway stopped and left no rule behind")
 
 
-def stay(home):
-    title("Everything stays up until Ctrl-C")
-    print(f"""  In another terminal, from here:
+def life(home, gateway, ended):
+    """What moves while somebody looks: clients that renew, strangers who come, a carrier that renumbers every five minutes."""
+    Echo(home, "lan2", 8080)
+    turn = 0
+    while not ended.wait(2):
+        turn += 1
+        try:
+            if turn % 20 == 1:
+                for host, port, protocol in [("lan1", PORT, "udp"), ("lan1", PORT, "tcp"), ("lan2", 8080, "tcp")]:
+                    home.run(host, ["natpmpc", "-g", ROUTER, "-a", "0", str(port), protocol, "3600"], timeout=30)
+            if turn % 150 == 0:
+                home.nat(f"renumber 203.0.113.{random.randint(2, 250)}")
+            for outer in outer_ports(gateway):
+                knock = knock_udp if outer[0] == "UDP" else knock_tcp
+                knock(home, outer[1:], os.urandom(random.randint(16, 1200)), timeout=1)
+        except (LabError, AssertionError, OSError, subprocess.SubprocessError):
+            pass  # the line is being renumbered just now
+
+
+def outer_ports(gateway):
+    """Where strangers reach whom, by the gateway's log."""
+    found = {}
+    for line in gateway.lines:
+        m = re.search(r"hole (?:open|changed): protocol=(\S+) client=(\S+) relay=\d+ outer=([\d.]+):(\d+)", line)
+        if m:
+            found[m.group(1, 2)] = (m.group(1), m.group(3), int(m.group(4)))
+    return list(found.values())
+
+
+def stay(home, gateway):
+    ended = threading.Event()
+    mover = threading.Thread(target=life, args=[home, gateway, ended], daemon=True)
+    with Forward(home, "router", UI_PORT, UI_PORT) as ui:
+        title(f"Look at it: http://127.0.0.1:{ui.port}")
+        print(f"""  Strangers come and go there, and every five minutes the carrier renumbers the line. Everything stays up until Ctrl-C.
+  In another terminal, from here:
     python3 lab/topology.py --prefix {home.prefix} exec lan1 natpmpc -g {ROUTER} -a 0 7000 udp 3600
     python3 lab/topology.py --prefix {home.prefix} exec stranger bash
-    python3 lab/topology.py --prefix {home.prefix} nat renumber 203.0.113.9""", flush=True)
-    try:
-        signal.pause()
-    except KeyboardInterrupt:
-        print()
+    python3 lab/topology.py --prefix {home.prefix} nat renumber 203.0.113.9
+    curl http://127.0.0.1:{ui.port}/mappings""", flush=True)
+        mover.start()
+        try:
+            signal.pause()
+        except KeyboardInterrupt:
+            print()
+        ended.set()
+        mover.join(10)
 
 
 def main():
@@ -146,7 +187,7 @@ def main():
         with Home(FULL_CONE) as home:
             gateway = show(home)
             if "--once" not in sys.argv[1:]:
-                stay(home)
+                stay(home, gateway)
             finish(gateway, home)
     except (Failed, LabError, AssertionError, OSError, subprocess.SubprocessError) as error:
         print(f"\n{paint('31', 'demo failed')}: {error}", file=sys.stderr)
