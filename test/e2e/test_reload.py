@@ -65,7 +65,7 @@ class Sections(Reload):
         self.reached("UDP", 7404)
         self.assertEqual(self.reached("TCP", 7401), before["TCP", 7401])
         self.assertFalse([line for line in self.gateway.lines[mark:] if ":7401" in line and "] hole" in line], "the hole stayed as it was")
-        self.assertIsNone(knock_udp(self.home, (PUBLIC, before["UDP", 7402]), s=flow, timeout=0.3))
+        eventually(lambda: knock_udp(self.home, (PUBLIC, before["UDP", 7402]), s=flow, timeout=0.3) is None, 5, "the end of the old flow")
         rules = self.home.elements("inbound")
         self.assertEqual((len(rules), rules["tcp.25000"], rules["udp.25001"]), (3, f"{LAN1}.7401", f"{LAN2}.7404"))
         eventually(lambda: set(stored(self.state)) == {("TCP", 7401), ("TCP", 7403), ("UDP", 7404)}, 10, "the state file")
