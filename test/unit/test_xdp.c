@@ -14,6 +14,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/syscall.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "lib/stun.h"
@@ -495,10 +496,12 @@ static void a_source_gets_its_answers_a_second_and_no_more(void **state)
 {
 	struct bed b;
 	struct frame f, out;
-	unsigned answered[3] = { 0 };
+	unsigned answered[3] = { 0 }, most;
+	time_t began;
 
 	(void)state;
 	bed_open(&b, &setups[0], 50);
+	began = time(NULL);
 	for (unsigned i = 0; i < 600; i++) {
 		unsigned verdict;
 
@@ -514,8 +517,9 @@ static void a_source_gets_its_answers_a_second_and_no_more(void **state)
 		assert_true(verdict == XDP_TX || verdict == XDP_DROP);
 	}
 	/* A second's worth each, and what has come back meanwhile. */
+	most = 50 * (2 + (unsigned)(time(NULL) - began));
 	for (unsigned i = 0; i < 3; i++)
-		if (answered[i] < 50 || answered[i] > 150)
+		if (answered[i] < 50 || answered[i] > most)
 			fail_msg("source %u: %u answers", i, answered[i]);
 	assert_true(program_count(b.program, XDP_LIMITED) == 600 - answered[0] - answered[1] - answered[2]);
 	program_free(b.program);
