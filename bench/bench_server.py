@@ -67,14 +67,15 @@ def ip_in(namespace, *lines):
 class Bed:
     """The two namespaces and the line between them."""
 
-    def __init__(self):
-        self.server, self.load = f"sw{os.getpid()}-server", f"sw{os.getpid()}-load"
+    def __init__(self, tag=""):
+        """tag: of a second bed of this process."""
+        self.tag, self.server, self.load = tag, f"sw{os.getpid()}{tag}-server", f"sw{os.getpid()}{tag}-load"
         self.processes = []
 
     def __enter__(self):
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
         try:
-            a, b = f"swa{os.getpid()}", f"swb{os.getpid()}"
+            a, b = f"swa{os.getpid()}{self.tag}", f"swb{os.getpid()}{self.tag}"
             ip(f"netns add {self.server}", f"netns add {self.load}", f"link add {a} type veth peer name {b}")
             for device, core in ((a, SERVER_CORE), (b, LOAD_CORE)):  # who receives pays on its own core
                 with open(f"/sys/class/net/{device}/queues/rx-0/rps_cpus", "w") as f:

@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <net/if.h>
 #include <pwd.h>
 #include <sched.h>
 #include <stdio.h>
@@ -12,6 +13,7 @@
 
 #include "server/limit.h"
 #include "server/worker.h"
+#include "server/xdp/xdp.h"
 #include "sys/cleanup.h"
 #include "sys/log.h"
 #include "sys/options.h"
@@ -201,6 +203,26 @@ static int metrics_read(void *config, const char *value, const char **why)
 	return endpoint_parse(&c->metrics, value);
 }
 
+static int xdp_read(void *config, const char *value, const char **why)
+{
+	struct config *c = config;
+
+	*why = "an interface, and this stunway-server was built without XDP";
+	if (!xdp_built)
+		return -EINVAL;
+	*why = "the name of a network interface";
+	if (value[0] == '\0' || strlen(value) >= IF_NAMESIZE)
+		return -EINVAL;
+	*why = "given at most 4 times, each another";
+	for (size_t i = 0; i < c->xdp_count; i++)
+		if (strcmp(c->xdp[i], value) == 0)
+			return -EINVAL;
+	if (c->xdp_count == CONFIG_XDP_MAX)
+		return -EINVAL;
+	c->xdp[c->xdp_count++] = value;
+	return 0;
+}
+
 static int log_level_read(void *config, const char *value, const char **why)
 {
 	struct config *c = config;
@@ -246,6 +268,8 @@ static const struct option_row rows[] = {
 		.help = "UDP answers per second and client address (IPv6: /64); 0 for no limit" },
 	{ .name = "metrics", .kind = OPTION_READ, .argument = "ADDR:PORT", .read = metrics_read,
 		.help = "Tell Prometheus the counters at http://ADDR:PORT/metrics; off by default" },
+	{ .name = "xdp", .kind = OPTION_READ, .argument = "IFNAME", .read = xdp_read, .repeatable = true,
+		.help = "Answer what comes in at this interface before the kernel's network stack; see docs/xdp.md" },
 	{ .name = "user", .kind = OPTION_READ, .argument = "NAME", .read = user_read,
 		.help = "Whom to become once the ports are bound" },
 	{ .name = "log-level", .kind = OPTION_READ, .argument = "LEVEL", .read = log_level_read, .fallback = "info",
@@ -344,6 +368,10 @@ static int whole_check(const struct config *config)
 			return -EINVAL;
 		}
 	}
+	if (config->xdp_count > 0 && config->ipv4.count == 0 && config->ipv6.count == 0) {
+		fprintf(stderr, "stunway-server: --xdp '%s': needs --ipv4 or --ipv6\n", config->xdp[0]);
+		return -EINVAL;
+	}
 	if (config->key_count > 0 && config->ipv4.peer.family == ENDPOINT_NONE && config->ipv6.peer.family == ENDPOINT_NONE) {
 		fprintf(stderr, "stunway-server: --node-key-file: needs --peer-ipv4 or --peer-ipv6\n");
 		return -EINVAL;
@@ -393,6 +421,14 @@ static bool same_text(const char *a, const char *b)
 	return a == b || (a && b && strcmp(a, b) == 0);
 }
 
+static bool same_xdp(const struct config *a, const struct config *b)
+{
+	for (size_t i = 0; i < CONFIG_XDP_MAX; i++)
+		if (!same_text(a->xdp[i], b->xdp[i]))
+			return false;
+	return true;
+}
+
 const char *config_fixed(const struct config *a, const struct config *b, char buf[CONFIG_CHANGES_MAX])
 {
 	const struct {
@@ -409,6 +445,7 @@ const char *config_fixed(const struct config *a, const struct config *b, char bu
 		{ "--tcp-max", b->tcp_max <= a->tcp_max }, /* the descriptors have been asked for at the start */
 		{ "--workers", a->workers == b->workers },
 		{ "--rate", !a->rate == !b->rate }, /* between two rates it can be changed */
+		{ "--xdp", same_xdp(a, b) },
 		{ "--metrics", endpoint_equal(&a->metrics, &b->metrics) },
 		{ "--user", same_text(a->user, b->user) },
 		{ "--log-target", a->log_target == b->log_target },

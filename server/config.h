@@ -21,6 +21,8 @@ struct config_family {
 	struct endpoint peer; /* the other node's public address, without port; family NONE: none */
 };
 
+#define CONFIG_XDP_MAX 4
+
 struct config {
 	struct config_family ipv4, ipv6;
 	uint16_t ports[SITE_PORTS];
@@ -35,6 +37,8 @@ struct config {
 	const char *user;
 	uid_t uid;
 	gid_t gid;
+	const char *xdp[CONFIG_XDP_MAX]; /* interfaces where questions are answered before the network stack */
+	size_t xdp_count;
 	struct endpoint metrics; /* where they are told; family NONE: nowhere */
 	int log_level, log_target;
 	bool check; /* say what would be done, and do nothing */

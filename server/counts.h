@@ -35,6 +35,9 @@ enum count {
 	COUNT_NODE_SKEWED,	  /* dropped: more than 30 s off our clock */
 	COUNT_NODE_OTHER_RUN,	  /* dropped: not meant for this run of the server, or of a run of the peer that is over */
 	COUNT_NODE_FULL,	  /* dropped: too many runs of the peer to remember */
+	COUNT_XDP_ANSWERED,	  /* of the answers, and of what was dropped for its rate: by --xdp */
+	COUNT_XDP_RATE_LIMITED,
+	COUNT_XDP_PASSED,	  /* asked where --xdp answers, but left to the sockets */
 	COUNT_TCP_ACCEPTED,	  /* connections */
 	COUNT_TCP_ACCEPT_FAILED,  /* out of descriptors or memory: accepting pauses */
 	COUNT_TCP_REFUSED,	  /* closed at once: --tcp-max reached */

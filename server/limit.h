@@ -6,7 +6,7 @@
  * second's worth of answers and refills at the rate.
  *
  * Senders can be forged, so there may be more sources than buckets. A bucket lives in a
- * set of LIMIT_WAYS, which a keyed hash picks, so nobody can choose whom to collide with.
+ * set of 8 (bucket.h), which a keyed hash picks, so nobody can choose whom to collide with.
  * When a newcomer finds its set full it takes the fullest bucket's place: what is forgotten
  * is who has lost least. So a flood from a million addresses costs an honest client
  * nothing (forgotten, it is back with a full bucket), and who is at his limit stays
@@ -19,7 +19,6 @@
 
 #include "lib/endpoint.h"
 
-#define LIMIT_WAYS     8
 #define LIMIT_RATE_MAX 1000000
 
 struct limit;

@@ -2,6 +2,7 @@
 /*
  * stunway-server: STUN for those who want to know what their NAT does.
  *
+ *	                             +-> xdp, at the interface: the same answers, ready-made
  *	                             +-> workers: udp <-> template, answer_to
  *	command line -> config -> places
  *	                             |            udp <-> peer, the other node
@@ -28,6 +29,7 @@
 #include "server/metrics.h"
 #include "server/tcp.h"
 #include "server/worker.h"
+#include "server/xdp/xdp.h"
 #include "sys/clock.h"
 #include "sys/confine.h"
 #include "sys/log.h"
@@ -43,6 +45,8 @@ struct server {
 	size_t place_count;
 	struct worker *workers[WORKERS_MAX];
 	size_t worker_count;
+	struct xdp *xdp[CONFIG_XDP_MAX];
+	size_t xdp_count;
 	struct tcp *tcp;	 /* NULL with --no-tcp */
 	struct metrics *metrics; /* NULL without --metrics */
 	int argc;
@@ -58,6 +62,8 @@ static void sum_counts(void *server, struct counts_sum *sum)
 	counts_sum(sum, &s->counts);
 	for (size_t i = 0; i < s->worker_count; i++)
 		worker_counts(s->workers[i], sum);
+	for (size_t i = 0; i < s->xdp_count; i++)
+		xdp_counts(s->xdp[i], sum);
 }
 
 /* The sum of all threads', and how the workers share the load. */
@@ -85,6 +91,8 @@ static void apply(struct server *s, const struct config *c)
 	log_up_to_level((enum log_level)c->log_level);
 	for (size_t i = 0; s->config.rate > 0 && c->rate > 0 && i < s->worker_count; i++)
 		worker_rate(s->workers[i], c->rate);
+	for (size_t i = 0; s->config.rate > 0 && c->rate > 0 && i < s->xdp_count; i++)
+		xdp_rate(s->xdp[i], c->rate);
 	if (s->tcp)
 		tcp_limits(s->tcp, max, c->tcp_max_per_address, c->tcp_idle_s * 1000);
 	log_info("configuration read again log-level=%d rate=%u tcp-max=%u tcp-max-per-address=%u tcp-idle=%u", c->log_level,
@@ -279,6 +287,17 @@ static int sockets_open(struct server *s)
 	return tcp < 0 ? tcp : metrics;
 }
 
+static int xdp_open(struct server *s)
+{
+	int err = 0;
+
+	while (err == 0 && s->xdp_count < s->config.xdp_count) {
+		err = xdp_new(&s->xdp[s->xdp_count], s->config.xdp[s->xdp_count], s->places, s->place_count, s->config.rate);
+		s->xdp_count += err == 0;
+	}
+	return err;
+}
+
 static int workers_start(struct server *s)
 {
 	int err = 0;
@@ -355,6 +374,8 @@ static int start(struct server *s)
 	if (err == 0)
 		err = sockets_open(s);
 	if (err == 0)
+		err = xdp_open(s);
+	if (err == 0)
 		err = privileges_drop(&s->config);
 	if (err == 0)
 		err = workers_start(s);
@@ -382,6 +403,8 @@ static int tick(struct server *s)
 	for (size_t i = 0; i < s->place_count; i++)
 		if (s->places[i].peer)
 			wait = sooner(wait, peer_tick(s->places[i].peer, &s->counts));
+	for (size_t i = 0; i < s->xdp_count; i++)
+		xdp_follow(s->xdp[i]);
 	return wait;
 }
 
@@ -397,6 +420,8 @@ static int serve(struct server *s)
 
 static void finish(struct server *s)
 {
+	for (size_t i = 0; i < s->xdp_count; i++)
+		xdp_free(s->xdp[i]);
 	for (size_t i = 0; i < s->worker_count; i++)
 		worker_free(s->workers[i]);
 	for (size_t i = 0; i < s->place_count; i++)
@@ -448,6 +473,8 @@ static void say(struct server *s)
 	if (!c->no_tcp)
 		printf("would hold %u TCP connections, %u of one address, idle for %u s\n", c->tcp_max, c->tcp_max_per_address,
 			c->tcp_idle_s);
+	for (size_t i = 0; i < c->xdp_count; i++)
+		printf("would answer before the network stack what comes in at %s\n", c->xdp[i]);
 	if (c->metrics.family != ENDPOINT_NONE)
 		printf("would tell metrics at http://%s/metrics\n", endpoint_text(&c->metrics, text));
 	if (c->drop_user)
