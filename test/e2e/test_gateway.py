@@ -575,8 +575,8 @@ class Life(unittest.TestCase):
             pmp = Pmp(home)
             held = pmp.map(UDP, 8501).outer
             home.run("router", ["ip", "addr", "del", "100.64.0.2/10", "dev", "wan"])
-            self.assertIsNone(pmp.map(UDP, 8502, timeout=0.5))
             gateway.wait_line("interface wan=wan has no IPv4 address")
+            self.assertIsNone(pmp.map(UDP, 8502, timeout=0.5))
             gateway.wait_line("the line has lost its address")
             self.assertEqual(pmp.map(UDP, 8501).outer, held, "a renewal always succeeds")
             self.assertEqual(eventually(lambda: pmp.map(TCP, 8502, timeout=0.5), what="an answer").result, 3)
