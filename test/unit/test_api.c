@@ -545,13 +545,35 @@ static void a_listener_that_is_too_slow_holds_up_nobody(void **state)
 	slow->full = true;
 	fake.observer->status(fake.observer->owner);
 	fake_run(150);
-	assert_int_equal(times(r->text, "event: status\ndata: {\"version\":"), 1);
+	assert_int_equal(times(r->text, "event: status\ndata: {\"now\":"), 1);
 	fake_leave(slow);
 	fake_leave(r);
 	fake_free(slow);
 	fake_free(r);
 	fake.observer->status(fake.observer->owner); /* nobody listens */
 	fake_run(150);
+}
+
+static void a_status_is_told_when_more_than_time_moved(void **state)
+{
+	struct http_request *r = get("/events");
+
+	(void)state;
+	for (int i = 0; i < 4; i++) {
+		fake.status.epoch_s++;
+		fake.status.public_ip += i == 2;
+		fake.observer->status(fake.observer->owner);
+		fake_run(150);
+		assert_int_equal(times(r->text, "event: status\n"), i < 2 ? 1 : 2);
+	}
+	fake_leave(r);
+	fake_free(r);
+	r = get("/events"); /* who comes next has not heard of it */
+	fake.observer->status(fake.observer->owner);
+	fake_run(150);
+	assert_int_equal(times(r->text, "event: status\n"), 1);
+	fake_leave(r);
+	fake_free(r);
 }
 
 static void there_is_room_for_so_many_listeners(void **state)
@@ -599,6 +621,7 @@ int main(void)
 		A(the_log_is_told_twenty_lines_a_second_and_how_many_more),
 		A(two_hundred_lines_are_kept),
 		A(a_listener_that_is_too_slow_holds_up_nobody),
+		A(a_status_is_told_when_more_than_time_moved),
 		A(there_is_room_for_so_many_listeners),
 	};
 
