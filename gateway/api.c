@@ -53,6 +53,7 @@ static void answer(struct api *a, struct http_request *r, const char *type, stru
 		return;
 	}
 	a->web.refused++;
+	http_header(r, "Retry-After", HTTP_RETRY_LATER);
 	http_error(r, 503, "no memory for the answer: come again later");
 }
 

@@ -435,12 +435,14 @@ void events_listen(struct events *e, struct http_request *r)
 	struct listener *l = e->count < EVENTS_LISTENERS_MAX ? calloc(1, sizeof(*l)) : NULL;
 
 	if (!l) {
+		http_header(r, "Retry-After", HTTP_RETRY_LATER);
 		http_error(r, 503, "%zu listen to events already: come again later", e->count);
 		return;
 	}
 	l->events = e;
 	if (http_stream_open(&l->stream, r, "text/event-stream", gone, l) < 0) {
 		free(l);
+		http_header(r, "Retry-After", HTTP_RETRY_LATER);
 		http_error(r, 503, "no memory for another listener: come again later");
 		return;
 	}

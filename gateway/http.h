@@ -100,6 +100,9 @@ void http_answer_by(struct http_request *r, const char *type, const struct http_
 __attribute__((format(printf, 3, 4))) void http_error(struct http_request *r, unsigned status, const char *format, ...);
 /* One more header of the answer to come, at most one; the name is borrowed, the value is cut to HTTP_VALUE_MAX - 1. */
 #define HTTP_VALUE_MAX 128
+/* Retry-After of a 429 or 503: where others have to be answered first; where the router mends itself or memory comes free. */
+#define HTTP_RETRY_SOON	 "1"
+#define HTTP_RETRY_LATER "10"
 void http_header(struct http_request *r, const char *name, const char *value);
 /* Answers a POST /login: 200 and a session's cookie, 401, 429. Answers a POST /logout. */
 void http_log_in(struct http_request *r, const char *password);

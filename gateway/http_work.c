@@ -83,7 +83,7 @@ static void answer(struct http_request *r, const struct http_text *t)
 		http_respond_text(r, t);
 		return;
 	}
-	http_header(r, "Retry-After", "10");
+	http_header(r, "Retry-After", HTTP_RETRY_LATER);
 	http_error(r, MHD_HTTP_SERVICE_UNAVAILABLE, "no memory for the answer: come again later");
 }
 

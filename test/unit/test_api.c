@@ -150,17 +150,21 @@ static void every_refusal_of_the_core_has_its_status(void **state)
 		int says;
 		const char *body;
 		unsigned status;
+		const char *header;
 	} rows[] = {
-		{ -EEXIST, BODY, 409 }, { -EBUSY, BODY, 409 }, { -EPERM, BODY, 409 }, { -EDQUOT, BODY, 429 }, { -EAGAIN, BODY, 429 },
-		{ -ENOSPC, BODY, 503 }, { -EACCES, BODY, 403 }, { -EADDRNOTAVAIL, BODY, 503 }, { -ENOTSUP, BODY, 503 }, { -EMFILE, BODY, 503 },
-		{ -EADDRINUSE, BODY, 503 },
-		{ -EADDRINUSE, "{\"protocol\":\"TCP\",\"internal_ip\":\"192.168.1.10\",\"internal_port\":6881,\"relay_port\":2000}", 409 },
+		{ -EEXIST, BODY, 409, NULL }, { -EBUSY, BODY, 409, NULL }, { -EPERM, BODY, 409, NULL }, { -EDQUOT, BODY, 429, NULL }, { -EAGAIN, BODY, 429, "Retry-After: 1" },
+		{ -ENOSPC, BODY, 503, NULL }, { -EACCES, BODY, 403, NULL }, { -EADDRNOTAVAIL, BODY, 503, "Retry-After: 10" }, { -ENOTSUP, BODY, 503, NULL }, { -EMFILE, BODY, 503, NULL },
+		{ -EADDRINUSE, BODY, 503, NULL },
+		{ -EADDRINUSE, "{\"protocol\":\"TCP\",\"internal_ip\":\"192.168.1.10\",\"internal_port\":6881,\"relay_port\":2000}", 409, NULL },
 	};
+	struct http_request *r;
 
 	(void)state;
 	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
 		fake.says = rows[i].says;
-		refused(post(rows[i].body), rows[i].status, "TCP 192.168.1.10:6881: ");
+		r = post(rows[i].body);
+		assert_string_equal(r->header, rows[i].header ? rows[i].header : "");
+		refused(r, rows[i].status, "TCP 192.168.1.10:6881: ");
 	}
 	refused(post(rows[11].body), 409, "relay_port 2000");
 }
@@ -249,14 +253,16 @@ static void without_a_lan_nobody_is_its_host(void **state)
 
 static void too_many_that_wait_are_told_to_come_again(void **state)
 {
-	struct http_request *waiting[ASKS_MAX_PER_CLIENT];
+	struct http_request *waiting[ASKS_MAX_PER_CLIENT], *r;
 
 	(void)state;
 	for (size_t i = 0; i < ASKS_MAX_PER_CLIENT; i++) {
 		waiting[i] = post(BODY);
 		assert_int_equal(waiting[i]->status, 0);
 	}
-	refused(post(BODY), 429, "8 of them yours");
+	r = post(BODY);
+	assert_string_equal(r->header, "Retry-After: 1");
+	refused(r, 429, "8 of them yours");
 	fake_leave(waiting[3]);
 	fake_free(waiting[3]);
 	waiting[3] = post(BODY);
