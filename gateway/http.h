@@ -43,7 +43,7 @@
 #define HTTP_STREAM_MAX	     262144 /* bytes that wait for a listener */
 #define HTTP_ZIP_MIN	     512    /* bytes worth packing … */
 #define HTTP_LONG	     16384  /* … and that are packed in a thread: the loop would be held up */
-#define HTTP_WRITERS_MAX     2	    /* threads of libuv's four that make answers */
+#define HTTP_WRITERS_MAX     1	    /* at a time: a processor at least is the loop's */
 #define HTTP_UNTAKEN_MAX     4194304 /* bytes of answers that clients have yet to take: long ones begin when it is less */
 
 struct config;
