@@ -59,9 +59,14 @@ static void answer(struct api *a, struct http_request *r, const char *type, stru
 
 /* --- routes --- */
 
-static void *copy_mappings(void *owner)
+static void *begin_mappings(void *owner)
 {
 	return view_copy_new(&((struct api *)owner)->view);
+}
+
+static int copy_mappings(void *copy)
+{
+	return view_copy_part(copy);
 }
 
 static void write_mappings(void *copy, struct text *out)
@@ -76,7 +81,7 @@ static void free_mappings(void *copy)
 
 static void get_mappings(void *owner, struct http_request *r)
 {
-	static const struct http_writer writer = { copy_mappings, write_mappings, free_mappings };
+	static const struct http_writer writer = { begin_mappings, copy_mappings, write_mappings, free_mappings };
 	struct api *a = asked(owner);
 
 	http_answer_by(r, JSON, &writer);

@@ -86,14 +86,15 @@ struct endpoint http_client(const struct http_request *r);
  */
 void http_answer(struct http_request *r, unsigned status, const char *type, char *text, size_t len);
 /*
- * An answer (200) that may be long: copy what it shows in the loop, when its turn comes; write the text in a thread, from
- * the copy alone. It is hashed and packed there, too. HTTP_WRITERS_MAX at a time, in the order in which they were asked, and none while
+ * An answer (200) that may be long: when its turn comes, copy what it shows, a part in each turn of the loop; write the text in a thread,
+ * from the copy alone. It is hashed and packed there, too. HTTP_WRITERS_MAX at a time, in the order in which they were asked, and none while
  * HTTP_UNTAKEN_MAX wait for slow clients: who waits costs no memory. A client that goes away meanwhile is answered in vain.
  */
 struct http_writer {
-	void *(*copy)(void *owner); /* NULL: no memory, which is answered with 503 */
+	void *(*begin)(void *owner); /* NULL: no memory, which is answered with 503 */
+	int (*copy)(void *copy);     /* 1: there is more, 0: that was all; negative errno: 503 */
 	void (*write)(void *copy, struct text *out);
-	void (*free)(void *copy); /* in the thread, too */
+	void (*free)(void *copy); /* in the thread or in the loop */
 };
 void http_answer_by(struct http_request *r, const char *type, const struct http_writer *w);
 /* {"status":"error","error":"…"} */

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -10,7 +11,7 @@ struct http_work {
 	struct http *http;
 	struct http_request *request; /* NULL: it has gone */
 	const struct http_writer *writer; /* NULL: the text is there */
-	void *copy;
+	void *copy; /* NULL: not begun, or not any more */
 	struct http_text text;
 	char *known; /* the text's */
 	struct http_work *next;
@@ -19,6 +20,8 @@ struct http_work {
 
 static void work_free(struct http_work *w)
 {
+	if (w->copy)
+		w->writer->free(w->copy);
 	free(w->known);
 	free(w);
 }
@@ -70,6 +73,7 @@ static void work(uv_work_t *uv)
 	if (w->writer) {
 		w->writer->write(w->copy, &out);
 		w->writer->free(w->copy);
+		w->copy = NULL;
 		w->text.text = text_take(&out, &w->text.len);
 	}
 	if (w->text.text)
@@ -104,20 +108,23 @@ static void worked(uv_work_t *uv, int status)
 	http_let_go(h);
 }
 
+/* 1: there is more. It has no copy to make where the text is there. */
+static int copy_part(struct http_work *w)
+{
+	if (!w->writer)
+		return 0;
+	if (w->copy)
+		return w->writer->copy(w->copy);
+	w->copy = w->writer->begin(w->http->owner);
+	return w->copy ? 1 : -ENOMEM;
+}
+
 /* The server stays until the thread has ended, as with a handle. */
 static void begin(struct http_work *w)
 {
 	struct http *h = w->http;
 
 	w->begun = true;
-	if (w->writer) {
-		w->copy = w->writer->copy(h->owner);
-		if (!w->copy) {
-			answer(w->request, &w->text);
-			work_free(w);
-			return;
-		}
-	}
 	h->working++;
 	h->handles++;
 	uv_queue_work(h->loop, &w->uv, work, worked); /* fails only without a function */
@@ -125,10 +132,20 @@ static void begin(struct http_work *w)
 
 void http_work_next(struct http *h)
 {
-	while (h->waits && h->working < HTTP_WRITERS_MAX && h->untaken < HTTP_UNTAKEN_MAX) {
-		struct http_work *w = h->waits;
+	struct http_work *w = h->waits;
+	int more;
 
-		h->waits = w->next;
+	if (!w || h->working == HTTP_WRITERS_MAX || (!w->copy && h->untaken >= HTTP_UNTAKEN_MAX))
+		return;
+	http_drive_soon(h); /* for the next part, or the next in the list */
+	more = copy_part(w);
+	if (more > 0)
+		return;
+	h->waits = w->next;
+	if (more == 0) {
 		begin(w);
+	} else {
+		answer(w->request, &w->text);
+		work_free(w);
 	}
 }

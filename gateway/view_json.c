@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "gateway/view_json.h"
 
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -135,42 +136,55 @@ int view_compare(const struct lease_key *a, const struct lease_key *b)
 
 struct view_copy {
 	const struct view *view;
+	struct lease_key *keys;
+	size_t key_count, keys_done, room;
+	bool short_of_memory;
 	struct seen {
 		struct gateway_mapping is; /* its description is its own */
 		struct traffic_counts traffic;
 		bool counted;
 	} *at;
-	size_t count, room;
-	bool short_of_memory;
+	size_t count;
 };
 
-static bool make_room(struct view_copy *c)
-{
-	const size_t room = c->room ? 2 * c->room : 64;
-	struct seen *at = c->count < c->room ? c->at : realloc(c->at, room * sizeof(*at));
-
-	if (!at)
-		return false;
-	if (c->count == c->room)
-		c->room = room;
-	c->at = at;
-	return true;
-}
-
-static void copy_one(void *owner, const struct gateway_mapping *m)
+static void copy_key(void *owner, const struct lease_key *key)
 {
 	struct view_copy *c = owner;
-	struct seen *s;
+	const size_t room = c->room ? 2 * c->room : 64;
+	struct lease_key *keys = c->key_count < c->room ? c->keys : realloc(c->keys, room * sizeof(*keys));
 
-	if (c->short_of_memory || !make_room(c)) {
+	if (!keys) { /* no list rather than one that leaves something out */
 		c->short_of_memory = true;
 		return;
 	}
-	s = &c->at[c->count++];
-	s->is = *m;
-	s->is.description = m->description ? strdup(m->description) : NULL;
-	s->counted = traffic_of(c->view->traffic, &m->key, &s->traffic);
-	c->short_of_memory = m->description && !s->is.description;
+	if (c->key_count == c->room)
+		c->room = room;
+	c->keys = keys;
+	c->keys[c->key_count++] = *key;
+}
+
+static bool copy_one(struct view_copy *c, const struct lease_key *key)
+{
+	struct seen *s = &c->at[c->count];
+
+	if (!gateway_find(c->view->gateway, key, &s->is))
+		return true;
+	s->counted = traffic_of(c->view->traffic, key, &s->traffic);
+	if (s->is.description) {
+		s->is.description = strdup(s->is.description);
+		if (!s->is.description)
+			return false;
+	}
+	c->count++;
+	return true;
+}
+
+int view_copy_part(struct view_copy *c)
+{
+	for (size_t i = 0; i < VIEW_PART && c->keys_done < c->key_count; i++)
+		if (!copy_one(c, &c->keys[c->keys_done++]))
+			return -ENOMEM;
+	return c->keys_done < c->key_count;
 }
 
 void view_copy_free(struct view_copy *c)
@@ -179,6 +193,7 @@ void view_copy_free(struct view_copy *c)
 		return;
 	for (size_t i = 0; i < c->count; i++)
 		free((char *)c->at[i].is.description);
+	free(c->keys);
 	free(c->at);
 	free(c);
 }
@@ -190,9 +205,9 @@ struct view_copy *view_copy_new(const struct view *v)
 	if (!c)
 		return NULL;
 	c->view = v;
-	gateway_each(v->gateway, copy_one, c);
-	c->view = NULL;
-	if (c->short_of_memory) { /* no list rather than one that leaves something out */
+	gateway_each_key(v->gateway, copy_key, c);
+	c->at = c->short_of_memory ? NULL : malloc((c->key_count + 1) * sizeof(*c->at));
+	if (!c->at) {
 		view_copy_free(c);
 		return NULL;
 	}

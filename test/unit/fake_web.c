@@ -91,10 +91,12 @@ void http_error(struct http_request *r, unsigned status, const char *format, ...
 void http_answer_by(struct http_request *r, const char *type, const struct http_writer *w)
 {
 	struct text t = TEXT_GROWING;
-	void *copy = w->copy(fake.api);
+	void *copy = w->begin(fake.api);
 	size_t len;
 	char *text;
 
+	while (w->copy(copy) > 0)
+		;
 	w->write(copy, &t);
 	w->free(copy);
 	text = text_take(&t, &len);
@@ -239,6 +241,13 @@ void gateway_each(const struct gateway *g, void (*visit)(void *owner, const stru
 	(void)g;
 	for (size_t i = 0; i < fake.mapping_count; i++)
 		visit(owner, &fake.mappings[i]);
+}
+
+void gateway_each_key(const struct gateway *g, void (*visit)(void *owner, const struct lease_key *key), void *owner)
+{
+	(void)g;
+	for (size_t i = 0; i < fake.mapping_count; i++)
+		visit(owner, &fake.mappings[i].key);
 }
 
 bool gateway_find(const struct gateway *g, const struct lease_key *key, struct gateway_mapping *out)

@@ -560,6 +560,25 @@ static void a_listener_that_is_too_slow_holds_up_nobody(void **state)
 	fake_run(150);
 }
 
+static void a_mapping_that_ends_while_all_are_copied_is_left_out(void **state)
+{
+	const struct view view = { .config = &fake.config };
+	struct text t = TEXT_GROWING;
+	struct view_copy *c;
+
+	(void)state;
+	for (uint16_t port = 1; port <= VIEW_PART + 2; port++)
+		fake_add(LEASE_UDP, 0xc0a8010a, port);
+	c = view_copy_new(&view);
+	assert_int_equal(view_copy_part(c), 1);
+	fake.mapping_count--;
+	assert_int_equal(view_copy_part(c), 0);
+	view_json_mappings(&t, c);
+	assert_int_equal(times(t.at, "\"internal_port\":"), VIEW_PART + 1);
+	text_free(&t);
+	view_copy_free(c);
+}
+
 static void a_status_is_told_when_more_than_time_moved(void **state)
 {
 	struct http_request *r = get("/events");
@@ -627,6 +646,7 @@ int main(void)
 		A(the_log_is_told_twenty_lines_a_second_and_how_many_more),
 		A(two_hundred_lines_are_kept),
 		A(a_listener_that_is_too_slow_holds_up_nobody),
+		A(a_mapping_that_ends_while_all_are_copied_is_left_out),
 		A(a_status_is_told_when_more_than_time_moved),
 		A(there_is_room_for_so_many_listeners),
 	};

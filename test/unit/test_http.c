@@ -297,11 +297,20 @@ static void big(void *owner, struct http_request *r)
 	http_answer(r, 200, "text/plain", text, 20000);
 }
 
-static void *copy_long(void *owner)
+static void *begin_long(void *owner)
 {
 	assert_ptr_equal(owner, &f);
 	f.copies++;
-	return f.no_copy ? NULL : strdup("long ");
+	return f.no_copy ? NULL : calloc(1, 8);
+}
+
+/* One letter in each turn. */
+static int copy_long(void *copy)
+{
+	char *word = copy;
+
+	strncat(word, &"long "[strlen(word)], 1);
+	return strlen(word) < 5;
 }
 
 static void write_long(void *copy, struct text *out)
@@ -317,7 +326,7 @@ static void write_long(void *copy, struct text *out)
 
 static void answer_long(void *owner, struct http_request *r)
 {
-	static const struct http_writer writer = { copy_long, write_long, free };
+	static const struct http_writer writer = { begin_long, copy_long, write_long, free };
 
 	(void)owner;
 	f.served++;
