@@ -115,7 +115,7 @@ class Bench:
         return began, 0
 
     def quiet_renumber(self, address):
-        """Seconds until the gateway has all new endpoints, asked by /metrics, without listeners."""
+        """Seconds until the gateway has all new endpoints, asked by /mappings, without listeners."""
         began, _ = self.renumber(address)
         connection = http.client.HTTPConnection(ROUTER, PORT)
         connection.sock = inside(self.home.ns("lan1"), lambda: socket.create_connection((ROUTER, PORT)))
