@@ -571,6 +571,17 @@ static void a_long_answer_is_made_in_a_thread(void **state)
 	close(fd);
 }
 
+/* Long answers that were held. */
+static void go_on(size_t count)
+{
+	for (size_t i = 0; i < count; i++)
+		uv_sem_post(&f.sem);
+	f.held = false;
+	while (f.http->working || f.http->waits)
+		uv_run(&f.loop, UV_RUN_ONCE);
+	turn();
+}
+
 static void few_long_answers_are_made_at_once(void **state)
 {
 	int fds[HTTP_WRITERS_MAX + 2];
@@ -584,12 +595,7 @@ static void few_long_answers_are_made_at_once(void **state)
 	assert_int_equal(f.served, COUNT(fds));
 	assert_int_equal(f.copies, HTTP_WRITERS_MAX); /* who waits has nothing copied for him */
 	answers("GET /echo/x HTTP/1.1\r\n" HOST "\r\n", "200", "x|"); /* nothing else waits */
-	for (size_t i = 0; i < COUNT(fds); i++)
-		uv_sem_post(&f.sem);
-	f.held = false;
-	while (f.http->working || f.http->waits)
-		uv_run(&f.loop, UV_RUN_ONCE);
-	turn();
+	go_on(COUNT(fds));
 	for (size_t i = 0; i < COUNT(fds); i++) {
 		assert_non_null(strstr(hear(fds[i]), "HTTP/1.1 200"));
 		close(fds[i]);
@@ -635,12 +641,7 @@ static void who_goes_away_while_his_long_answer_is_made_leaves_nothing(void **st
 	for (size_t i = 0; i < COUNT(fds); i++)
 		close(fds[i]);
 	turn();
-	for (size_t i = 0; i < COUNT(fds); i++)
-		uv_sem_post(&f.sem);
-	f.held = false;
-	while (f.http->working || f.http->waits)
-		uv_run(&f.loop, UV_RUN_ONCE);
-	turn();
+	go_on(COUNT(fds));
 	assert_null(f.http->requests);
 	assert_int_equal(f.http->untaken, 0);
 }
