@@ -53,18 +53,38 @@ static void answer(struct api *a, struct http_request *r, const char *type, stru
 		return;
 	}
 	a->web.refused++;
+	http_header(r, "Retry-After", HTTP_RETRY_LATER);
 	http_error(r, 503, "no memory for the answer: come again later");
 }
 
 /* --- routes --- */
 
+static void *begin_mappings(void *owner)
+{
+	return view_copy_new(&((struct api *)owner)->view);
+}
+
+static int copy_mappings(void *copy)
+{
+	return view_copy_part(copy);
+}
+
+static void write_mappings(void *copy, struct text *out)
+{
+	view_json_mappings(out, copy);
+}
+
+static void free_mappings(void *copy)
+{
+	view_copy_free(copy);
+}
+
 static void get_mappings(void *owner, struct http_request *r)
 {
+	static const struct http_writer writer = { begin_mappings, copy_mappings, write_mappings, free_mappings };
 	struct api *a = asked(owner);
-	struct text t = TEXT_GROWING;
 
-	view_json_mappings(&t, &a->view);
-	answer(a, r, JSON, &t);
+	http_answer_by(r, JSON, &writer);
 	traffic_look(a->view.traffic); /* what was said of traffic is as old as the last look: the next who asks hears more */
 }
 
@@ -85,6 +105,7 @@ static void get_status(void *owner, struct http_request *r)
 	struct json j;
 
 	json_append(&j, &t);
+	view_json_moment(&j, &a->view);
 	view_json_status(&j, &a->view);
 	json_open(&j, "login");
 	json_bool(&j, "required", http_login_required(a->http));

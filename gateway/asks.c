@@ -31,6 +31,8 @@ struct asks {
 };
 
 #define REFUSE(a, request, status, ...) (++*(a)->refused, http_error(request, status, __VA_ARGS__))
+/* The same, and when it may be asked again. */
+#define PUT_OFF(a, request, status, after, ...) (http_header(request, "Retry-After", after), REFUSE(a, request, status, __VA_ARGS__))
 
 size_t asks_waiting(const struct asks *a)
 {
@@ -55,7 +57,8 @@ static struct ask *begin(struct asks *a, struct http_request *r, const struct le
 			same += endpoint_same_ip(&a->all[i].client, &client);
 	}
 	if (!at || same >= ASKS_MAX_PER_CLIENT) {
-		REFUSE(a, r, 429, "%zu requests wait for their holes already, %zu of them yours: come again when one is answered", a->count, same);
+		PUT_OFF(a, r, 429, HTTP_RETRY_SOON, "%zu requests wait for their holes already, %zu of them yours: come again when one is answered",
+			a->count, same);
 		return NULL;
 	}
 	*at = (struct ask){ .asks = a, .request = r, .id = ++a->last_id, .key = *key, .client = client, .lifetime_s = lifetime_s,
@@ -100,7 +103,7 @@ static void answer_open(struct asks *a, struct http_request *r, const struct gat
 	if (text)
 		http_answer(r, 200, "application/json", text, len);
 	else
-		REFUSE(a, r, 503, "no memory for the answer; the mapping is there");
+		PUT_OFF(a, r, 503, HTTP_RETRY_LATER, "no memory for the answer; the mapping is there");
 }
 
 static void answer_deleted(struct asks *a, struct http_request *r)
@@ -161,38 +164,47 @@ static void answer(struct asks *a, struct http_request *r, const struct lease_ke
 	else if (result == NATPMP_OUT_OF_RESOURCES)
 		REFUSE(a, r, 503, "%s: %s", text, "there is no room for another mapping");
 	else
-		REFUSE(a, r, 503, "%s: %s", text, why_closed(a, key));
+		PUT_OFF(a, r, 503, HTTP_RETRY_LATER, "%s: %s", text, why_closed(a, key));
 }
 
-static unsigned status_of(int err, bool port_named)
+/* What the core's refusals are to HTTP; any other is 503. after: those that pass without anybody doing anything. */
+static const struct refusal {
+	int err;
+	unsigned status;
+	const char *after;
+} refusals[] = {
+	{ -EEXIST, 409, NULL },
+	{ -EBUSY, 409, NULL },
+	{ -EPERM, 409, NULL },
+	{ -EDQUOT, 429, NULL },
+	{ -EAGAIN, 429, HTTP_RETRY_SOON },
+	{ -EACCES, 403, NULL },
+	{ -ENOENT, 404, NULL },
+	{ -EADDRNOTAVAIL, 503, HTTP_RETRY_LATER },
+	{ 0, 503, NULL },
+};
+
+static const struct refusal *refusal_of(int err)
 {
-	switch (err) {
-	case -EEXIST:
-	case -EBUSY:
-	case -EPERM:
-		return 409;
-	case -EADDRINUSE:
-		return port_named ? 409 : 503;
-	case -EDQUOT:
-	case -EAGAIN:
-		return 429;
-	case -EACCES:
-		return 403;
-	case -ENOENT:
-		return 404;
-	default:
-		return 503;
-	}
+	const struct refusal *found = refusals;
+
+	while (found->err && found->err != err)
+		found++;
+	return found;
 }
 
 static void refuse(struct asks *a, struct http_request *r, const struct lease_key *key, uint16_t relay_port, int err)
 {
+	const struct refusal *is = refusal_of(err);
+	const bool held = err == -EADDRINUSE && relay_port; /* the port that was named */
 	char text[64], port[32] = "";
 
-	if (relay_port && (err == -EEXIST || err == -EBUSY || err == -EADDRINUSE))
+	if (held || (relay_port && (err == -EEXIST || err == -EBUSY)))
 		snprintf(port, sizeof(port), "relay_port %u: ", relay_port);
-	REFUSE(a, r, status_of(err, relay_port != 0), "%s: %s%s", key_text(key, text), port,
-		err == -EADDRINUSE && relay_port ? "another program has that port on the line" : gateway_why_not(err));
+	if (is->after)
+		http_header(r, "Retry-After", is->after);
+	REFUSE(a, r, held ? 409 : is->status, "%s: %s%s", key_text(key, text), port,
+		held ? "another program has that port on the line" : gateway_why_not(err));
 }
 
 /* --- waiting --- */
@@ -247,12 +259,14 @@ static void look(uv_timer_t *timer)
 	for (size_t i = 0; i < ASKS_MAX; i++) {
 		struct ask *ask = &a->all[i];
 		const struct lease_key key = ask->key;
+		struct http_request *r;
 		const char *why;
 
 		if (!ask->request || now_ms < ask->until_ms)
 			continue;
 		why = ask->lifetime_s ? why_closed(a, &key) : "it is deleted, but its flows may live on";
-		REFUSE(a, end(ask), 503, "%s: %s (waited for %u s)", key_text(&key, text), why, ASKS_WAIT_MS / 1000);
+		r = end(ask);
+		PUT_OFF(a, r, 503, HTTP_RETRY_LATER, "%s: %s (waited for %u s)", key_text(&key, text), why, ASKS_WAIT_MS / 1000);
 		forget(a, &key, ask->id);
 	}
 }
@@ -287,7 +301,7 @@ void asks_post(struct asks *a, struct http_request *r)
 
 	limits.lan_count = follow_lans(a->view->follow, &limits.lans);
 	if (limits.lan_count == 0) {
-		REFUSE(a, r, 503, "no LAN is known just now, so nobody can be said to be its host: is an interface of --lan missing?");
+		PUT_OFF(a, r, 503, HTTP_RETRY_LATER, "no LAN is known just now, so nobody can be said to be its host: is an interface of --lan missing?");
 		return;
 	}
 	if (wish_read(&wish, body, len, &limits, why) < 0) {

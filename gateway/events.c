@@ -41,6 +41,7 @@ struct events {
 	struct lease_key *keys;
 	size_t key_count, key_room;
 	bool status;
+	char *status_told; /* but for its moment; NULL: never */
 	uint64_t line;	    /* the next of the journal */
 	uint64_t second_ms; /* when the count of lines began … */
 	unsigned lines;	    /* … of which so many were told */
@@ -83,6 +84,7 @@ static void put_mapping(struct events *e, struct text *t, const struct lease_key
 {
 	struct gateway_mapping m;
 	const bool there = gateway_find(e->view->gateway, key, &m);
+	struct traffic_counts traffic;
 	struct json j;
 
 	begin(t, "mapping");
@@ -90,7 +92,7 @@ static void put_mapping(struct events *e, struct text *t, const struct lease_key
 	json_bool(&j, "gone", !there);
 	json_open(&j, "mapping");
 	if (there)
-		view_json_mapping(&j, e->view, &m);
+		view_json_mapping(&j, &m, traffic_of(e->view->traffic, key, &traffic) ? &traffic : NULL);
 	else
 		view_json_key(&j, key);
 	json_close(&j);
@@ -122,6 +124,25 @@ static void put_mappings(struct events *e, struct text *t)
 		put_mapping(e, t, &e->keys[--e->key_count]);
 }
 
+/* Whether it is another than what was told last. */
+static bool status_moved(struct events *e)
+{
+	struct text now = TEXT_GROWING;
+	struct json j;
+	size_t len;
+	char *text;
+	bool moved;
+
+	json_append(&j, &now);
+	view_json_status(&j, e->view);
+	json_end(&j);
+	text = text_take(&now, &len);
+	moved = !text || !e->status_told || strcmp(text, e->status_told) != 0;
+	free(e->status_told);
+	e->status_told = text;
+	return moved;
+}
+
 static void put_status(struct events *e, struct text *t)
 {
 	struct json j;
@@ -129,8 +150,11 @@ static void put_status(struct events *e, struct text *t)
 	if (!e->status)
 		return;
 	e->status = false;
+	if (!status_moved(e))
+		return;
 	begin(t, "status");
 	json_append(&j, t);
+	view_json_moment(&j, e->view);
 	view_json_status(&j, e->view);
 	json_end(&j);
 	end(t);
@@ -372,6 +396,8 @@ static void sleep_again(struct events *e)
 	e->moved = NULL;
 	e->moved_count = 0;
 	e->status = false;
+	free(e->status_told);
+	e->status_told = NULL;
 }
 
 static void gone(void *data)
@@ -409,12 +435,14 @@ void events_listen(struct events *e, struct http_request *r)
 	struct listener *l = e->count < EVENTS_LISTENERS_MAX ? calloc(1, sizeof(*l)) : NULL;
 
 	if (!l) {
+		http_header(r, "Retry-After", HTTP_RETRY_LATER);
 		http_error(r, 503, "%zu listen to events already: come again later", e->count);
 		return;
 	}
 	l->events = e;
 	if (http_stream_open(&l->stream, r, "text/event-stream", gone, l) < 0) {
 		free(l);
+		http_header(r, "Retry-After", HTTP_RETRY_LATER);
 		http_error(r, 503, "no memory for another listener: come again later");
 		return;
 	}
@@ -461,6 +489,7 @@ static void closed(uv_handle_t *handle)
 		return;
 	free(e->keys);
 	free(e->moved);
+	free(e->status_told);
 	free(e);
 }
 

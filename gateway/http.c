@@ -129,6 +129,9 @@ static void completed(void *http, struct MHD_Connection *connection, void **requ
 	*at = r->next;
 	if (r->visitor)
 		visitor_due(r->visitor, HTTP_ARRIVE_MS, true);
+	h->untaken -= r->untaken;
+	if (r->work)
+		http_work_gone(r->work);
 	if (r->stream)
 		http_stream_gone(r->stream);
 	else if (r->gone && r->stage == HTTP_SERVED)
@@ -185,6 +188,7 @@ static void drive(struct http *h)
 
 	h->soon = false;
 	MHD_run(h->daemon);
+	http_work_next(h);
 	if (h->soon)
 		return;
 	if (MHD_get_timeout(h->daemon, &wait_ms) == MHD_YES)
@@ -198,8 +202,7 @@ static void due(uv_timer_t *timer)
 	drive(timer->data);
 }
 
-/* In the next turn: whoever asks may be called by MHD. */
-static void drive_soon(struct http *h)
+void http_drive_soon(struct http *h)
 {
 	h->soon = true;
 	uv_timer_start(&h->timer, due, 0, 0);
@@ -212,7 +215,7 @@ void http_wake(struct http_request *r)
 	r->suspended = false;
 	visitor_watch(r->visitor, NULL, NULL);
 	MHD_resume_connection(r->connection);
-	drive_soon(r->http);
+	http_drive_soon(r->http);
 }
 
 static void ready(uv_poll_t *poll, int status, int events)
@@ -239,7 +242,7 @@ static int admit(void *http, struct visitor *v)
 	const int fd = v->fd;
 
 	if (MHD_add_connection(h->daemon, fd, (struct sockaddr *)&client, len) == MHD_YES) {
-		drive_soon(h);
+		http_drive_soon(h);
 		return 0;
 	}
 	if (door_find(h->door, fd) == v) /* MHD has closed its socket */
@@ -249,7 +252,7 @@ static int admit(void *http, struct visitor *v)
 
 static void ended(void *http)
 {
-	drive_soon(http);
+	http_drive_soon(http);
 }
 
 /* What MHD decodes would be decoded twice. */
@@ -327,12 +330,15 @@ void http_password(struct http *h, const char *password)
 		login_password(&h->login, password);
 }
 
-static void closed(uv_handle_t *handle)
+void http_let_go(struct http *h)
 {
-	struct http *h = handle->data;
-
 	if (--h->handles == 0)
 		free(h);
+}
+
+static void closed(uv_handle_t *handle)
+{
+	http_let_go(handle->data);
 }
 
 /* MHD wants whoever sleeps to be awake when it ends. */

@@ -5,6 +5,7 @@
  *	http_door	listens, accepts, counts, ends who is late; tells when a client that waits has gone
  *	http_guard	is this request well formed, and meant for us? functions of bytes
  *	http		the request's life: judged, body collected, served, answered
+ *	http_work	answers that are long: made in a thread
  *	http_stream	answers that have no end
  *
  * Until http_serve says what there is to serve, clients wait in the kernel's queue.
@@ -24,6 +25,7 @@
 #include <uv.h>
 
 #include "lib/endpoint.h"
+#include "lib/text.h"
 #include "sys/netif.h"
 
 #define HTTP_PORT	     9699
@@ -40,7 +42,9 @@
 #define HTTP_STREAMS_MAX     128
 #define HTTP_STREAM_MAX	     262144 /* bytes that wait for a listener */
 #define HTTP_ZIP_MIN	     512    /* bytes worth packing … */
-#define HTTP_ZIP_MAX	     131072 /* … and that take the loop no longer than it may be held */
+#define HTTP_LONG	     16384  /* … and that are packed in a thread: the loop would be held up */
+#define HTTP_WRITERS_MAX     1	    /* at a time: a processor at least is the loop's */
+#define HTTP_UNTAKEN_MAX     4194304 /* bytes of answers that clients have yet to take: long ones begin when it is less */
 
 struct config;
 struct http;
@@ -81,10 +85,25 @@ struct endpoint http_client(const struct http_request *r);
  * becomes the server's (NULL with len 0: none). ETag, 304, gzip and HEAD are the server's affair.
  */
 void http_answer(struct http_request *r, unsigned status, const char *type, char *text, size_t len);
+/*
+ * An answer (200) that may be long: when its turn comes, copy what it shows, a part in each turn of the loop; write the text in a thread,
+ * from the copy alone. It is hashed and packed there, too. HTTP_WRITERS_MAX at a time, in the order in which they were asked, and none while
+ * HTTP_UNTAKEN_MAX wait for slow clients: who waits costs no memory. A client that goes away meanwhile is answered in vain.
+ */
+struct http_writer {
+	void *(*begin)(void *owner); /* NULL: no memory, which is answered with 503 */
+	int (*copy)(void *copy);     /* 1: there is more, 0: that was all; negative errno: 503 */
+	void (*write)(void *copy, struct text *out);
+	void (*free)(void *copy); /* in the thread or in the loop */
+};
+void http_answer_by(struct http_request *r, const char *type, const struct http_writer *w);
 /* {"status":"error","error":"…"} */
 __attribute__((format(printf, 3, 4))) void http_error(struct http_request *r, unsigned status, const char *format, ...);
 /* One more header of the answer to come, at most one; the name is borrowed, the value is cut to HTTP_VALUE_MAX - 1. */
 #define HTTP_VALUE_MAX 128
+/* Retry-After of a 429 or 503: where others have to be answered first; where the router mends itself or memory comes free. */
+#define HTTP_RETRY_SOON	 "1"
+#define HTTP_RETRY_LATER "10"
 void http_header(struct http_request *r, const char *name, const char *value);
 /* Answers a POST /login: 200 and a session's cookie, 401, 429. Answers a POST /logout. */
 void http_log_in(struct http_request *r, const char *password);

@@ -14,7 +14,6 @@
 
 #define JSON	  "application/json"
 #define ERROR_MAX (6 * HTTP_WHY_MAX + 64) /* every byte escaped */
-#define ETAG_MAX  24
 
 static const struct {
 	const char *name, *value;
@@ -50,28 +49,13 @@ void http_respond(struct http_request *r, unsigned status, const char *type, str
 /* --- the same again, and smaller --- */
 
 /* FNV-1a: whether a text is another is asked, not whether somebody made it look the same. */
-static void etag_of(const char *text, size_t len, char out[ETAG_MAX])
+static void etag_of(const char *text, size_t len, char out[HTTP_ETAG_MAX])
 {
 	uint64_t hash = 0xcbf29ce484222325;
 
 	for (size_t i = 0; i < len; i++)
 		hash = (hash ^ (unsigned char)text[i]) * 0x100000001b3;
-	snprintf(out, ETAG_MAX, "W/\"%016" PRIx64 "\"", hash);
-}
-
-/* Whether the client has it already; then that is answered. */
-static bool is_known(struct http_request *r, const char *etag)
-{
-	const char *known = http_received(r, "If-None-Match");
-	struct MHD_Response *response;
-
-	if (!known || !guard_etag_listed(known, etag))
-		return false;
-	response = no_body();
-	if (response)
-		MHD_add_response_header(response, "ETag", etag);
-	http_respond(r, MHD_HTTP_NOT_MODIFIED, NULL, response);
-	return true;
+	snprintf(out, HTTP_ETAG_MAX, "W/\"%016" PRIx64 "\"", hash);
 }
 
 static bool accepts_gzip(const struct http_request *r)
@@ -85,7 +69,7 @@ static bool accepts_gzip(const struct http_request *r)
 static char *zip(const char *text, size_t len, size_t *out_len)
 {
 	z_stream z = { .next_in = (const Bytef *)text, .avail_in = (uInt)len, .avail_out = (uInt)len };
-	char *out = malloc(len);
+	char *out = malloc(len), *small;
 
 	if (!out || deflateInit2(&z, 1, Z_DEFLATED, 13 + 16 /* gzip's head */, 6, Z_DEFAULT_STRATEGY) != Z_OK) {
 		free(out);
@@ -98,63 +82,90 @@ static char *zip(const char *text, size_t len, size_t *out_len)
 	}
 	*out_len = z.total_out;
 	deflateEnd(&z);
-	return out;
+	small = out ? realloc(out, *out_len) : NULL;
+	return small ? small : out;
 }
 
-static struct MHD_Response *packed(struct http_request *r, char *text, size_t len)
+void http_pack(struct http_text *t)
 {
 	char *small = NULL;
 	size_t small_len;
-	struct MHD_Response *response;
 
-	if (len >= HTTP_ZIP_MIN && len <= HTTP_ZIP_MAX && accepts_gzip(r))
-		small = zip(text, len, &small_len);
-	if (small)
-		free(text);
-	response = MHD_create_response_from_buffer(small ? small_len : len, small ? small : text, MHD_RESPMEM_MUST_FREE);
-	if (!response)
-		free(small ? small : text);
-	if (response && small)
+	if (t->tagged) {
+		etag_of(t->text, t->len, t->etag);
+		t->same = t->known && guard_etag_listed(t->known, t->etag);
+	}
+	if (!t->same && t->zips && t->len >= HTTP_ZIP_MIN)
+		small = zip(t->text, t->len, &small_len);
+	if (!small)
+		return;
+	free(t->text);
+	t->text = small;
+	t->len = small_len;
+	t->zipped = true;
+}
+
+/* Of bytes that are malloced, or ours for ever. */
+static void respond_bytes(struct http_request *r, const struct http_text *t, enum MHD_ResponseMemoryMode memory)
+{
+	const bool bare = t->same || !t->text;
+	struct MHD_Response *response = bare ? no_body() : MHD_create_response_from_buffer(t->len, t->text, memory);
+
+	if ((bare || !response) && memory == MHD_RESPMEM_MUST_FREE)
+		free(t->text);
+	if (response && t->tagged) {
+		MHD_add_response_header(response, "ETag", t->etag);
+		MHD_add_response_header(response, "Vary", "Accept-Encoding");
+	}
+	if (response && t->zipped)
 		MHD_add_response_header(response, "Content-Encoding", "gzip");
-	return response;
+	http_respond(r, t->same ? MHD_HTTP_NOT_MODIFIED : t->status, bare ? NULL : t->type, response);
+}
+
+void http_respond_text(struct http_request *r, const struct http_text *t)
+{
+	r->untaken = t->same ? 0 : t->len;
+	r->http->untaken += r->untaken;
+	respond_bytes(r, t, MHD_RESPMEM_MUST_FREE);
+}
+
+struct http_text http_text_for(const struct http_request *r, unsigned status, const char *type, char *text, size_t len)
+{
+	const bool asked = r->route && strcmp(r->route->method, "GET") == 0 && status == MHD_HTTP_OK;
+
+	return (struct http_text){ .status = status, .type = type, .text = text, .len = len, .tagged = asked,
+		.known = asked ? http_received(r, "If-None-Match") : NULL, .zips = accepts_gzip(r) };
 }
 
 void http_answer(struct http_request *r, unsigned status, const char *type, char *text, size_t len)
 {
-	const bool asked = r->route && strcmp(r->route->method, "GET") == 0 && status == MHD_HTTP_OK;
-	struct MHD_Response *response;
-	char etag[ETAG_MAX];
+	struct http_text t = http_text_for(r, status, type, text, len);
 
-	etag_of(text, len, etag);
-	if (asked && is_known(r, etag)) {
-		free(text);
+	if (len > HTTP_LONG) {
+		http_work(r, &t, NULL);
 		return;
 	}
-	response = text ? packed(r, text, len) : no_body();
-	if (response && asked) {
-		MHD_add_response_header(response, "ETag", etag);
-		MHD_add_response_header(response, "Vary", "Accept-Encoding");
-	}
-	http_respond(r, status, text ? type : NULL, response);
+	http_pack(&t);
+	http_respond_text(r, &t);
+}
+
+void http_answer_by(struct http_request *r, const char *type, const struct http_writer *w)
+{
+	const struct http_text t = http_text_for(r, MHD_HTTP_OK, type, NULL, 0);
+
+	http_work(r, &t, w);
 }
 
 void http_answer_asset(struct http_request *r)
 {
 	const struct asset *a = r->asset;
+	const char *known = http_received(r, "If-None-Match");
 	const bool small = a->gzip && accepts_gzip(r);
-	struct MHD_Response *response;
+	struct http_text t = { .status = MHD_HTTP_OK, .type = a->type, .text = (char *)(uintptr_t)(small ? a->gzip : a->plain),
+		.len = small ? a->gzip_len : a->plain_len, .tagged = true, .same = known && guard_etag_listed(known, a->etag), .zipped = small };
 
-	if (is_known(r, a->etag))
-		return;
-	response = MHD_create_response_from_buffer(small ? a->gzip_len : a->plain_len, (void *)(uintptr_t)(small ? a->gzip : a->plain),
-		MHD_RESPMEM_PERSISTENT);
-	if (response) {
-		MHD_add_response_header(response, "ETag", a->etag);
-		MHD_add_response_header(response, "Vary", "Accept-Encoding");
-		if (small)
-			MHD_add_response_header(response, "Content-Encoding", "gzip");
-	}
-	http_respond(r, MHD_HTTP_OK, a->type, response);
+	snprintf(t.etag, sizeof(t.etag), "%s", a->etag);
+	respond_bytes(r, &t, MHD_RESPMEM_PERSISTENT);
 }
 
 /* --- words --- */

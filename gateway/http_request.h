@@ -10,7 +10,8 @@
 #include "gateway/http_guard.h"
 #include "gateway/login.h"
 
-#define HTTP_WHY_MAX 192
+#define HTTP_WHY_MAX  192
+#define HTTP_ETAG_MAX 24
 
 struct http {
 	uv_loop_t *loop;
@@ -27,6 +28,9 @@ struct http {
 	bool soon; /* it is to be driven in the next turn */
 	size_t handles; /* not closed yet */
 	size_t streams;
+	size_t working;		  /* answers that threads make now */
+	size_t untaken;		  /* bytes of answers that clients have yet to take */
+	struct http_work *waits; /* first of the answers to be made */
 	struct http_request *requests;
 };
 
@@ -56,7 +60,23 @@ struct http_request {
 	char value[HTTP_VALUE_MAX];
 	unsigned status;
 	struct MHD_Response *response;
+	size_t untaken; /* its part */
 	struct http_stream *stream;
+	struct http_work *work;
+};
+
+/* A text on its way to a client, and what of it that client is sent. Bytes alone: any thread may pack it. */
+struct http_text {
+	unsigned status;
+	const char *type;
+	char *text; /* malloced; NULL: none */
+	size_t len;
+	bool tagged;	   /* has an ETag: who knows it is told so */
+	const char *known; /* If-None-Match; NULL: none */
+	bool zips;	   /* the client takes gzip */
+	/* packed */
+	char etag[HTTP_ETAG_MAX];
+	bool same, zipped;
 };
 
 /* --- http_judge.c --- */
@@ -70,11 +90,23 @@ const char *http_received(const struct http_request *r, const char *header); /* 
 /* The answer to come with the headers that each has. response may be NULL: no memory, the connection ends. */
 void http_respond(struct http_request *r, unsigned status, const char *type, struct MHD_Response *response);
 void http_answer_refused(struct http_request *r);
+struct http_text http_text_for(const struct http_request *r, unsigned status, const char *type, char *text, size_t len);
+void http_pack(struct http_text *t);
+void http_respond_text(struct http_request *r, const struct http_text *t); /* takes the text */
 void http_answer_asset(struct http_request *r);
 
 /* --- http.c --- */
 
 void http_wake(struct http_request *r); /* it was suspended, or not: MHD asks for what to do next */
+void http_drive_soon(struct http *h);	/* in the next turn: whoever asks may be called by MHD */
+void http_let_go(struct http *h);	/* one of its handles is closed: it is freed with the last */
+
+/* --- http_work.c --- */
+
+/* A thread is to pack the text, written by w where there is one; the answer follows. known is copied. */
+void http_work(struct http_request *r, const struct http_text *t, const struct http_writer *w);
+void http_work_next(struct http *h); /* begins what may begin */
+void http_work_gone(struct http_work *w); /* its request has */
 
 /* --- http_stream.c --- */
 

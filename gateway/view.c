@@ -48,6 +48,12 @@ void gateway_each(const struct gateway *g, void (*visit)(void *owner, const stru
 	}
 }
 
+void gateway_each_key(const struct gateway *g, void (*visit)(void *owner, const struct lease_key *key), void *owner)
+{
+	for (const struct lease *l = leases_next(g->leases, NULL); l; l = leases_next(g->leases, l))
+		visit(owner, &l->key);
+}
+
 bool gateway_find(const struct gateway *g, const struct lease_key *key, struct gateway_mapping *out)
 {
 	const struct lease *l = leases_find(g->leases, key);

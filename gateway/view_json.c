@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "gateway/view_json.h"
 
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -100,9 +101,8 @@ void view_json_traffic(struct json *j, const struct traffic_counts *t)
 	json_close(j);
 }
 
-void view_json_mapping(struct json *j, const struct view *v, const struct gateway_mapping *m)
+void view_json_mapping(struct json *j, const struct gateway_mapping *m, const struct traffic_counts *traffic)
 {
-	struct traffic_counts traffic;
 	char ip[ENDPOINT_TEXT_MAX];
 
 	view_json_key(j, &m->key);
@@ -117,8 +117,8 @@ void view_json_mapping(struct json *j, const struct view *v, const struct gatewa
 	json_text(j, "description", m->description ? m->description : "");
 	json_count(j, "rtt_ms", m->rtt_ms);
 	json_text(j, "trouble", m->trouble);
-	if (traffic_of(v->traffic, &m->key, &traffic))
-		view_json_traffic(j, &traffic);
+	if (traffic)
+		view_json_traffic(j, traffic);
 	else
 		json_none(j, "traffic");
 }
@@ -132,46 +132,107 @@ int view_compare(const struct lease_key *a, const struct lease_key *b)
 	return (int)a->internal_port - (int)b->internal_port;
 }
 
-struct list {
-	struct gateway_mapping *all;
-	size_t count, room;
+/* --- all of them --- */
+
+struct view_copy {
+	const struct view *view;
+	struct lease_key *keys;
+	size_t key_count, keys_done, room;
+	bool short_of_memory;
+	struct seen {
+		struct gateway_mapping is; /* its description is its own */
+		struct traffic_counts traffic;
+		bool counted;
+	} *at;
+	size_t count;
 };
 
-static void gather(void *owner, const struct gateway_mapping *m)
+static void copy_key(void *owner, const struct lease_key *key)
 {
-	struct list *list = owner;
+	struct view_copy *c = owner;
+	const size_t room = c->room ? 2 * c->room : 64;
+	struct lease_key *keys = c->key_count < c->room ? c->keys : realloc(c->keys, room * sizeof(*keys));
 
-	if (list->count < list->room)
-		list->all[list->count++] = *m;
+	if (!keys) { /* no list rather than one that leaves something out */
+		c->short_of_memory = true;
+		return;
+	}
+	if (c->key_count == c->room)
+		c->room = room;
+	c->keys = keys;
+	c->keys[c->key_count++] = *key;
+}
+
+static bool copy_one(struct view_copy *c, const struct lease_key *key)
+{
+	struct seen *s = &c->at[c->count];
+
+	if (!gateway_find(c->view->gateway, key, &s->is))
+		return true;
+	s->counted = traffic_of(c->view->traffic, key, &s->traffic);
+	if (s->is.description) {
+		s->is.description = strdup(s->is.description);
+		if (!s->is.description)
+			return false;
+	}
+	c->count++;
+	return true;
+}
+
+int view_copy_part(struct view_copy *c)
+{
+	for (size_t i = 0; i < VIEW_PART && c->keys_done < c->key_count; i++)
+		if (!copy_one(c, &c->keys[c->keys_done++]))
+			return -ENOMEM;
+	return c->keys_done < c->key_count;
+}
+
+void view_copy_free(struct view_copy *c)
+{
+	if (!c)
+		return;
+	for (size_t i = 0; i < c->count; i++)
+		free((char *)c->at[i].is.description);
+	free(c->keys);
+	free(c->at);
+	free(c);
+}
+
+struct view_copy *view_copy_new(const struct view *v)
+{
+	struct view_copy *c = calloc(1, sizeof(*c));
+
+	if (!c)
+		return NULL;
+	c->view = v;
+	gateway_each_key(v->gateway, copy_key, c);
+	c->at = c->short_of_memory ? NULL : malloc((c->key_count + 1) * sizeof(*c->at));
+	if (!c->at) {
+		view_copy_free(c);
+		return NULL;
+	}
+	return c;
 }
 
 static int by_key(const void *a, const void *b)
 {
-	return view_compare(&((const struct gateway_mapping *)a)->key, &((const struct gateway_mapping *)b)->key);
+	return view_compare(&((const struct seen *)a)->is.key, &((const struct seen *)b)->is.key);
 }
 
-void view_json_mappings(struct text *out, const struct view *v)
+void view_json_mappings(struct text *out, struct view_copy *c)
 {
-	struct gateway_status status;
-	struct list list = { 0 };
 	struct json j;
 
-	gateway_status(v->gateway, &status);
-	list.all = calloc(status.mappings + 1, sizeof(*list.all));
-	list.room = list.all ? status.mappings : 0;
-	out->overrun |= !list.all; /* no list rather than one that leaves something out */
-	gateway_each(v->gateway, gather, &list);
-	if (list.count)
-		qsort(list.all, list.count, sizeof(*list.all), by_key);
+	if (c->count)
+		qsort(c->at, c->count, sizeof(*c->at), by_key);
 	text_word(out, "[");
-	for (size_t i = 0; i < list.count; i++) {
+	for (size_t i = 0; i < c->count; i++) {
 		text_word(out, i ? ",\n" : "");
 		json_append(&j, out);
-		view_json_mapping(&j, v, &list.all[i]);
+		view_json_mapping(&j, &c->at[i].is, c->at[i].counted ? &c->at[i].traffic : NULL);
 		json_end(&j);
 	}
 	text_word(out, "]\n");
-	free(list.all);
 }
 
 /* --- status --- */
@@ -287,21 +348,26 @@ static void json_line(struct json *j, const struct view *v, const struct gateway
 	ip_or_null(j, "ip", s->wan.ip);
 	json_close(j);
 	json_lans(j, v);
-	json_count(j, "epoch", s->epoch_s);
 	json_nat(j, s);
+}
+
+void view_json_moment(struct json *j, const struct view *v)
+{
+	const uint64_t now_ms = clock_ms();
+
+	time_or_null(j, "now", now_ms, true);
+	json_count(j, "uptime", (now_ms - v->started_ms) / 1000);
+	json_count(j, "epoch", gateway_epoch_s(v->gateway));
 }
 
 void view_json_status(struct json *j, const struct view *v)
 {
-	const uint64_t now_ms = clock_ms();
 	struct gateway_status s;
 	char name[256] = "";
 
 	gateway_status(v->gateway, &s);
 	gethostname(name, sizeof(name) - 1);
 	json_text(j, "version", STUNWAY_VERSION);
-	time_or_null(j, "now", now_ms, true);
-	json_count(j, "uptime", (now_ms - v->started_ms) / 1000);
 	json_text(j, "name", name);
 	json_line(j, v, &s);
 	json_servers(j, v);

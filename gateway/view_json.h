@@ -31,14 +31,24 @@ const char *view_ip(uint32_t ip, char buf[ENDPOINT_TEXT_MAX]); /* host order; ""
 
 /* Members of an object that is open. */
 void view_json_key(struct json *j, const struct lease_key *key);
-void view_json_mapping(struct json *j, const struct view *v, const struct gateway_mapping *m);
+void view_json_mapping(struct json *j, const struct gateway_mapping *m, const struct traffic_counts *traffic /* NULL: not known */);
 /* A member that is an object. */
 void view_json_traffic(struct json *j, const struct traffic_counts *t);
 void view_json_status(struct json *j, const struct view *v);
+/* What of the status changes by time alone. */
+void view_json_moment(struct json *j, const struct view *v);
 
 /* By protocol, address and port: the order in which mappings are told. */
 int view_compare(const struct lease_key *a, const struct lease_key *b);
-/* All mappings as an array. */
-void view_json_mappings(struct text *out, const struct view *v);
+/*
+ * All mappings there are now, copied in the loop a part at a time: with 10,000 of them it takes some milliseconds, and what is
+ * written of them ten times that. So any thread may write the copy, as an array. One that ends meanwhile is left out.
+ */
+#define VIEW_PART 1000
+struct view_copy;
+struct view_copy *view_copy_new(const struct view *v); /* v is borrowed; NULL: no memory */
+int view_copy_part(struct view_copy *c);	       /* VIEW_PART more; 1: there are others, 0: that was all, -ENOMEM */
+void view_copy_free(struct view_copy *c);	       /* NULL is fine */
+void view_json_mappings(struct text *out, struct view_copy *c);
 
 #endif

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """The HTTP API of stunway-gateway as scripts and the page use it: every route, right and wrong, against the real one."""
 import concurrent.futures
+import gzip
 import http.client
 import json
 import os
@@ -339,6 +340,7 @@ class Limits(unittest.TestCase):
             self.assertEqual(web.post(port=7001, ip=LAN2).status, 200)
             full = web.post(port=7002, ip=LAN2)
             self.assertEqual(full.status, 503)
+            self.assertEqual([quota.headers["Retry-After"], full.headers["Retry-After"]], [None, None])  # nobody knows when one ends
             self.assertIn("--max-mappings", full.error)
             self.assertEqual(web.post(port=7001).status, 200)
 
@@ -353,7 +355,7 @@ class Limits(unittest.TestCase):
             self.assertIn("maps by destination", answer.error)
 
     def test_thousand(self):
-        """1,000 mappings: all are told in order, and who listens hears of each"""
+        """1,000 mappings: all are told in order, packed, to many at once, some of whom leave; and who listens hears of each"""
         with Home() as home:
             home.gateway("--max-mappings", "1100", "--max-mappings-per-client", "1100", "--stun-rate", "10000", "--pool", "0", "--log-level", "info").wait_line("NAT TCP mapping")
             web = Web(home)
@@ -379,6 +381,31 @@ class Limits(unittest.TestCase):
             self.assertEqual([m["internal_port"] for m in plain.json], list(range(10000, 11000)))
             heard = lambda: {d["mapping"]["internal_port"] for e, d in list(events.all) if e == "mapping" and d["mapping"].get("state") == "open"}
             eventually(lambda: len(heard()) == 1000, 20, "1,000 events")
+            self.packed(web)
+
+    def packed(self, web):
+        ports = list(range(10000, 11000))
+
+        def ask(i):
+            mine = Web(web.home, ["lan1", "lan2"][i % 2])
+            if i % 4 == 0:  # and goes
+                connection = mine.connect()
+                connection.request("GET", "/mappings")
+                connection.sock.close()
+                return ports
+            answer = mine.get("/mappings", Accept_Encoding="gzip")
+            self.assertEqual(answer.headers["Content-Encoding"], "gzip")
+            self.assertLess(len(answer.body), 60000)
+            return [m["internal_port"] for m in json.loads(gzip.decompress(answer.body))]
+
+        with concurrent.futures.ThreadPoolExecutor(10) as pool:
+            for told in pool.map(ask, range(40)):
+                self.assertEqual(told, ports)
+
+        def same():  # unless a second went by in between
+            tag = web.get("/mappings").headers["ETag"]
+            return web.get("/mappings", If_None_Match=tag).status == 304
+        eventually(same, 10, "304")
 
 
 class Silent(unittest.TestCase):
@@ -412,6 +439,7 @@ class Silent(unittest.TestCase):
             self.assertFalse(staying.done())
             answer = staying.result(timeout=35)
             self.assertEqual(answer.status, 503)
+            self.assertEqual(answer.headers["Retry-After"], "10")
             self.assertIn("no STUN server answers", answer.error)
             self.assertIn("TCP 192.168.1.10:7002", answer.error)
 

@@ -80,7 +80,35 @@ static void stream(void *owner, struct http_request *r)
 	holds(http_stream_open(&f.stream, r, "text/event-stream", gone, NULL) == 0);
 }
 
+static void *copy_word(void *owner)
+{
+	(void)owner;
+	return strdup("long");
+}
+
+static int copy_all(void *copy)
+{
+	(void)copy;
+	return 0;
+}
+
+static void write_long(void *copy, struct text *out)
+{
+	while (out->len < 2 * HTTP_LONG)
+		text_word(out, copy);
+}
+
+static void answer_long(void *owner, struct http_request *r)
+{
+	static const struct http_writer writer = { copy_word, copy_all, write_long, free };
+
+	(void)owner;
+	look_at(r);
+	http_answer_by(r, "text/plain", &writer);
+}
+
 static const struct http_route routes[] = {
+	{ "GET", "/long", false, false, answer_long },
 	{ "GET", "/e/*", false, false, echo },
 	{ "POST", "/e/*/*", true, false, echo },
 	{ "POST", "/later", true, false, later },
@@ -94,6 +122,8 @@ static void turn(void)
 
 	for (int i = 0; i < 4; i++)
 		uv_run(&f.loop, UV_RUN_NOWAIT);
+	while (f.http->working)
+		uv_run(&f.loop, UV_RUN_ONCE);
 	if (f.later) {
 		struct http_request *r = f.later;
 
@@ -147,6 +177,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	close(fds[1]);
 	for (int i = 0; i < 4; i++)
 		turn();
-	holds(!f.http->requests && f.http->streams == 0 && !f.later && !f.stream && !door_find(f.http->door, fds[0]));
+	holds(!f.http->requests && f.http->streams == 0 && f.http->untaken == 0 && !f.http->waits && !f.later && !f.stream && !door_find(f.http->door, fds[0]));
 	return 0;
 }

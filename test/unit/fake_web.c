@@ -88,6 +88,26 @@ void http_error(struct http_request *r, unsigned status, const char *format, ...
 	http_answer(r, status, "application/json", text, len);
 }
 
+void http_answer_by(struct http_request *r, const char *type, const struct http_writer *w)
+{
+	struct text t = TEXT_GROWING;
+	void *copy = w->begin(fake.api);
+	size_t len;
+	char *text;
+
+	while (w->copy(copy) > 0)
+		;
+	w->write(copy, &t);
+	w->free(copy);
+	text = text_take(&t, &len);
+	http_answer(r, 200, type, text, len);
+}
+
+void http_header(struct http_request *r, const char *name, const char *value)
+{
+	snprintf(r->header, sizeof(r->header), "%s: %s", name, value);
+}
+
 void http_log_in(struct http_request *r, const char *password)
 {
 	r->password = strdup(password);
@@ -223,6 +243,13 @@ void gateway_each(const struct gateway *g, void (*visit)(void *owner, const stru
 		visit(owner, &fake.mappings[i]);
 }
 
+void gateway_each_key(const struct gateway *g, void (*visit)(void *owner, const struct lease_key *key), void *owner)
+{
+	(void)g;
+	for (size_t i = 0; i < fake.mapping_count; i++)
+		visit(owner, &fake.mappings[i].key);
+}
+
 bool gateway_find(const struct gateway *g, const struct lease_key *key, struct gateway_mapping *out)
 {
 	(void)g;
@@ -267,6 +294,12 @@ void gateway_forget(struct gateway *g, const struct lease_key *key, const struct
 		abort();
 	fake.forgets++;
 	fake.forgotten = *key;
+}
+
+uint32_t gateway_epoch_s(const struct gateway *g)
+{
+	(void)g;
+	return fake.status.epoch_s;
 }
 
 const char *gateway_why_not(int err)

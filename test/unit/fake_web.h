@@ -18,7 +18,7 @@ struct http_request {
 	size_t body_len;
 	struct endpoint client;
 	unsigned status; /* 0: not answered */
-	char *type, *text;
+	char *type, *text, header[64]; /* "Name: value" of one more */
 	size_t len;
 	void (*gone)(void *data);
 	void *gone_data;

@@ -150,17 +150,21 @@ static void every_refusal_of_the_core_has_its_status(void **state)
 		int says;
 		const char *body;
 		unsigned status;
+		const char *header;
 	} rows[] = {
-		{ -EEXIST, BODY, 409 }, { -EBUSY, BODY, 409 }, { -EPERM, BODY, 409 }, { -EDQUOT, BODY, 429 }, { -EAGAIN, BODY, 429 },
-		{ -ENOSPC, BODY, 503 }, { -EACCES, BODY, 403 }, { -EADDRNOTAVAIL, BODY, 503 }, { -ENOTSUP, BODY, 503 }, { -EMFILE, BODY, 503 },
-		{ -EADDRINUSE, BODY, 503 },
-		{ -EADDRINUSE, "{\"protocol\":\"TCP\",\"internal_ip\":\"192.168.1.10\",\"internal_port\":6881,\"relay_port\":2000}", 409 },
+		{ -EEXIST, BODY, 409, NULL }, { -EBUSY, BODY, 409, NULL }, { -EPERM, BODY, 409, NULL }, { -EDQUOT, BODY, 429, NULL }, { -EAGAIN, BODY, 429, "Retry-After: 1" },
+		{ -ENOSPC, BODY, 503, NULL }, { -EACCES, BODY, 403, NULL }, { -EADDRNOTAVAIL, BODY, 503, "Retry-After: 10" }, { -ENOTSUP, BODY, 503, NULL }, { -EMFILE, BODY, 503, NULL },
+		{ -EADDRINUSE, BODY, 503, NULL },
+		{ -EADDRINUSE, "{\"protocol\":\"TCP\",\"internal_ip\":\"192.168.1.10\",\"internal_port\":6881,\"relay_port\":2000}", 409, NULL },
 	};
+	struct http_request *r;
 
 	(void)state;
 	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
 		fake.says = rows[i].says;
-		refused(post(rows[i].body), rows[i].status, "TCP 192.168.1.10:6881: ");
+		r = post(rows[i].body);
+		assert_string_equal(r->header, rows[i].header ? rows[i].header : "");
+		refused(r, rows[i].status, "TCP 192.168.1.10:6881: ");
 	}
 	refused(post(rows[11].body), 409, "relay_port 2000");
 }
@@ -249,14 +253,16 @@ static void without_a_lan_nobody_is_its_host(void **state)
 
 static void too_many_that_wait_are_told_to_come_again(void **state)
 {
-	struct http_request *waiting[ASKS_MAX_PER_CLIENT];
+	struct http_request *waiting[ASKS_MAX_PER_CLIENT], *r;
 
 	(void)state;
 	for (size_t i = 0; i < ASKS_MAX_PER_CLIENT; i++) {
 		waiting[i] = post(BODY);
 		assert_int_equal(waiting[i]->status, 0);
 	}
-	refused(post(BODY), 429, "8 of them yours");
+	r = post(BODY);
+	assert_string_equal(r->header, "Retry-After: 1");
+	refused(r, 429, "8 of them yours");
 	fake_leave(waiting[3]);
 	fake_free(waiting[3]);
 	waiting[3] = post(BODY);
@@ -549,13 +555,54 @@ static void a_listener_that_is_too_slow_holds_up_nobody(void **state)
 	slow->full = true;
 	fake.observer->status(fake.observer->owner);
 	fake_run(150);
-	assert_int_equal(times(r->text, "event: status\ndata: {\"version\":"), 1);
+	assert_int_equal(times(r->text, "event: status\ndata: {\"now\":"), 1);
 	fake_leave(slow);
 	fake_leave(r);
 	fake_free(slow);
 	fake_free(r);
 	fake.observer->status(fake.observer->owner); /* nobody listens */
 	fake_run(150);
+}
+
+static void a_mapping_that_ends_while_all_are_copied_is_left_out(void **state)
+{
+	const struct view view = { .config = &fake.config };
+	struct text t = TEXT_GROWING;
+	struct view_copy *c;
+
+	(void)state;
+	for (uint16_t port = 1; port <= VIEW_PART + 2; port++)
+		fake_add(LEASE_UDP, 0xc0a8010a, port);
+	c = view_copy_new(&view);
+	assert_int_equal(view_copy_part(c), 1);
+	fake.mapping_count--;
+	assert_int_equal(view_copy_part(c), 0);
+	view_json_mappings(&t, c);
+	assert_int_equal(times(t.at, "\"internal_port\":"), VIEW_PART + 1);
+	text_free(&t);
+	view_copy_free(c);
+}
+
+static void a_status_is_told_when_more_than_time_moved(void **state)
+{
+	struct http_request *r = get("/events");
+
+	(void)state;
+	for (int i = 0; i < 4; i++) {
+		fake.status.epoch_s++;
+		fake.status.public_ip += i == 2;
+		fake.observer->status(fake.observer->owner);
+		fake_run(150);
+		assert_int_equal(times(r->text, "event: status\n"), i < 2 ? 1 : 2);
+	}
+	fake_leave(r);
+	fake_free(r);
+	r = get("/events"); /* who comes next has not heard of it */
+	fake.observer->status(fake.observer->owner);
+	fake_run(150);
+	assert_int_equal(times(r->text, "event: status\n"), 1);
+	fake_leave(r);
+	fake_free(r);
 }
 
 static void there_is_room_for_so_many_listeners(void **state)
@@ -603,6 +650,8 @@ int main(void)
 		A(the_log_is_told_twenty_lines_a_second_and_how_many_more),
 		A(two_hundred_lines_are_kept),
 		A(a_listener_that_is_too_slow_holds_up_nobody),
+		A(a_mapping_that_ends_while_all_are_copied_is_left_out),
+		A(a_status_is_told_when_more_than_time_moved),
 		A(there_is_room_for_so_many_listeners),
 	};
 

@@ -242,7 +242,12 @@ static struct fixture {
 	uv_loop_t loop;
 	struct config config;
 	struct http *http;
-	int served, gone;
+	int served, gone, copies;
+	size_t long_len;
+	bool held; /* a long answer waits for the semaphore */
+	bool no_copy;
+	uv_sem_t sem;
+	uv_thread_t thread;
 	struct http_request *later;
 	struct http_stream *stream;
 } f;
@@ -292,7 +297,44 @@ static void big(void *owner, struct http_request *r)
 	http_answer(r, 200, "text/plain", text, 20000);
 }
 
+static void *begin_long(void *owner)
+{
+	assert_ptr_equal(owner, &f);
+	f.copies++;
+	return f.no_copy ? NULL : calloc(1, 8);
+}
+
+/* One letter in each turn. */
+static int copy_long(void *copy)
+{
+	char *word = copy;
+
+	strncat(word, &"long "[strlen(word)], 1);
+	return strlen(word) < 5;
+}
+
+static void write_long(void *copy, struct text *out)
+{
+	const uv_thread_t self = uv_thread_self();
+
+	assert_false(uv_thread_equal(&f.thread, &self));
+	if (f.held)
+		uv_sem_wait(&f.sem);
+	while (out->len < f.long_len)
+		text_word(out, copy);
+}
+
+static void answer_long(void *owner, struct http_request *r)
+{
+	static const struct http_writer writer = { begin_long, copy_long, write_long, free };
+
+	(void)owner;
+	f.served++;
+	http_answer_by(r, "text/plain", &writer);
+}
+
 static const struct http_route routes[] = {
+	{ "GET", "/long", false, false, answer_long },
 	{ "GET", "/echo/*", false, false, echo },
 	{ "POST", "/echo/*", true, false, echo },
 	{ "POST", "/later", true, false, later },
@@ -304,6 +346,10 @@ static void turn(void)
 {
 	for (int i = 0; i < 10; i++)
 		uv_run(&f.loop, UV_RUN_NOWAIT);
+	while (!f.held && f.http->working)
+		uv_run(&f.loop, UV_RUN_ONCE);
+	for (int i = 0; i < 10; i++)
+		uv_run(&f.loop, UV_RUN_NOWAIT);
 }
 
 static int begin(void **state)
@@ -311,6 +357,9 @@ static int begin(void **state)
 	(void)state;
 	memset(&f, 0, sizeof(f));
 	f.config = (struct config){ .http_none = true };
+	f.long_len = 300000;
+	f.thread = uv_thread_self();
+	uv_sem_init(&f.sem, 0);
 	uv_loop_init(&f.loop);
 	assert_int_equal(http_open(&f.http, &f.loop, &f.config, NULL), 0);
 	assert_int_equal(http_follow(f.http, NULL, 0), 0);
@@ -324,6 +373,7 @@ static int end(void **state)
 	http_close(f.http);
 	uv_run(&f.loop, UV_RUN_DEFAULT);
 	assert_int_equal(uv_loop_close(&f.loop), 0); /* no handle is left, and no leak is for the sanitizer to find */
+	uv_sem_destroy(&f.sem);
 	return 0;
 }
 
@@ -476,6 +526,141 @@ static void what_is_known_is_not_sent_and_what_is_big_is_packed(void **state)
 	assert_non_null(strstr(heard, "Content-Length: 20000\r\n"));
 	assert_string_equal(strstr(heard, "\r\n\r\n"), "\r\n\r\n");
 	close(fd);
+}
+
+/* Bytes that come until nothing more does. */
+static size_t hear_all(int fd)
+{
+	size_t all = 0;
+
+	for (int silent = 0; silent < 3; turn()) {
+		const size_t n = strlen(hear(fd));
+
+		silent = n ? 0 : silent + 1;
+		all += n;
+	}
+	return all;
+}
+
+static void a_long_answer_is_made_in_a_thread(void **state)
+{
+	char request[256], etag[32];
+	const char *heard;
+	const int fd = come();
+
+	(void)state;
+	say(fd, "GET /long HTTP/1.1\r\n" HOST "Accept-Encoding: gzip\r\n\r\n");
+	heard = hear(fd);
+	assert_non_null(strstr(heard, "Content-Encoding: gzip\r\n"));
+	assert_int_equal(sscanf(strstr(heard, "ETag: "), "ETag: %31s", etag), 1);
+	snprintf(request, sizeof(request), "GET /long HTTP/1.1\r\n" HOST "If-None-Match: %s\r\n\r\n", etag);
+	say(fd, request);
+	heard = hear(fd);
+	assert_non_null(strstr(heard, "HTTP/1.1 304"));
+	assert_non_null(strstr(heard, etag));
+	say(fd, "HEAD /long HTTP/1.1\r\n" HOST "\r\n");
+	assert_non_null(strstr(hear(fd), "Content-Length: 300000\r\n"));
+	say(fd, "GET /long HTTP/1.1\r\n" HOST "\r\n");
+	assert_in_range(hear_all(fd), 300000, 301000);
+	f.no_copy = true;
+	say(fd, "GET /long HTTP/1.1\r\n" HOST "\r\n");
+	heard = hear(fd);
+	assert_non_null(strstr(heard, "HTTP/1.1 503"));
+	assert_non_null(strstr(heard, "Retry-After: 10\r\n"));
+	assert_int_equal(f.http->untaken, 0);
+	close(fd);
+}
+
+/* Long answers that were held. */
+static void go_on(size_t count)
+{
+	for (size_t i = 0; i < count; i++)
+		uv_sem_post(&f.sem);
+	f.held = false;
+	while (f.http->working || f.http->waits)
+		uv_run(&f.loop, UV_RUN_ONCE);
+	turn();
+}
+
+static void few_long_answers_are_made_at_once(void **state)
+{
+	int fds[HTTP_WRITERS_MAX + 2];
+
+	(void)state;
+	f.held = true;
+	for (size_t i = 0; i < COUNT(fds); i++) {
+		fds[i] = come();
+		say(fds[i], "GET /long HTTP/1.1\r\n" HOST "Accept-Encoding: gzip\r\n\r\n");
+	}
+	assert_int_equal(f.served, COUNT(fds));
+	assert_int_equal(f.copies, HTTP_WRITERS_MAX); /* who waits has nothing copied for him */
+	answers("GET /echo/x HTTP/1.1\r\n" HOST "\r\n", "200", "x|"); /* nothing else waits */
+	go_on(COUNT(fds));
+	for (size_t i = 0; i < COUNT(fds); i++) {
+		assert_non_null(strstr(hear(fds[i]), "HTTP/1.1 200"));
+		close(fds[i]);
+	}
+	assert_int_equal(f.copies, COUNT(fds));
+}
+
+static void what_is_not_taken_holds_back_what_is_long(void **state)
+{
+	int fds[HTTP_WRITERS_MAX + 2];
+
+	(void)state;
+	f.long_len = HTTP_UNTAKEN_MAX;
+	for (size_t i = 0; i < COUNT(fds); i++) {
+		fds[i] = come();
+		say(fds[i], "GET /long HTTP/1.1\r\n" HOST "\r\n");
+	}
+	assert_int_equal(f.copies, 1);
+	close(fds[0]); /* slow no more */
+	turn();
+	assert_int_equal(f.copies, 1 + HTTP_WRITERS_MAX);
+	for (size_t i = 1; i <= HTTP_WRITERS_MAX; i++) {
+		assert_int_equal(f.copies, 1 + HTTP_WRITERS_MAX);
+		assert_true(hear_all(fds[i]) > HTTP_UNTAKEN_MAX);
+	}
+	assert_int_equal(f.copies, COUNT(fds));
+	for (size_t i = 1; i < COUNT(fds); i++)
+		close(fds[i]);
+	turn();
+	assert_int_equal(f.http->untaken, 0);
+}
+
+static void who_goes_away_while_his_long_answer_is_made_leaves_nothing(void **state)
+{
+	int fds[HTTP_WRITERS_MAX + 1];
+
+	(void)state;
+	f.held = true;
+	for (size_t i = 0; i < COUNT(fds); i++) {
+		fds[i] = come();
+		say(fds[i], "GET /long HTTP/1.1\r\n" HOST "\r\n");
+	}
+	for (size_t i = 0; i < COUNT(fds); i++)
+		close(fds[i]);
+	turn();
+	go_on(COUNT(fds));
+	assert_null(f.http->requests);
+	assert_int_equal(f.http->untaken, 0);
+}
+
+/* The end of the test closes the server, then the threads go on: one more answer waits for its turn. */
+static void the_server_may_end_while_long_answers_are_made(void **state)
+{
+	(void)state;
+	f.held = true;
+	for (size_t i = 0; i < HTTP_WRITERS_MAX + 1; i++)
+		say(come(), "GET /long HTTP/1.1\r\n" HOST "\r\n");
+	assert_int_equal(f.copies, HTTP_WRITERS_MAX);
+	http_close(f.http);
+	f.http = NULL;
+	uv_run(&f.loop, UV_RUN_NOWAIT);
+	for (size_t i = 0; i < HTTP_WRITERS_MAX; i++)
+		uv_sem_post(&f.sem);
+	uv_run(&f.loop, UV_RUN_DEFAULT);
+	assert_int_equal(f.copies, HTTP_WRITERS_MAX);
 }
 
 static void an_answer_may_come_later(void **state)
@@ -662,6 +847,11 @@ int main(void)
 		W(a_nul_in_the_head_is_seen),
 		W(a_body_comes_in_pieces_and_has_an_end),
 		W(what_is_known_is_not_sent_and_what_is_big_is_packed),
+		W(a_long_answer_is_made_in_a_thread),
+		W(few_long_answers_are_made_at_once),
+		W(what_is_not_taken_holds_back_what_is_long),
+		W(who_goes_away_while_his_long_answer_is_made_leaves_nothing),
+		W(the_server_may_end_while_long_answers_are_made),
 		W(an_answer_may_come_later),
 		W(who_goes_away_while_he_waits_is_told_of),
 		W(a_stream_tells_what_is_written),
