@@ -127,6 +127,7 @@ static void completed(void *http, struct MHD_Connection *connection, void **requ
 	while (*at != r)
 		at = &(*at)->next;
 	*at = r->next;
+	h->held -= r->held;
 	if (r->visitor)
 		visitor_due(r->visitor, HTTP_ARRIVE_MS, true);
 	if (r->stream)

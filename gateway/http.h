@@ -39,6 +39,8 @@
 #define HTTP_CLIENT_IDLE_MAX 32	 /* … on which no request is served: one more ends the oldest */
 #define HTTP_STREAMS_MAX     128
 #define HTTP_STREAM_MAX	     262144 /* bytes that wait for a listener */
+#define HTTP_HELD_MAX	     16777216 /* bytes of answers that their clients have not taken: one more that is not small is 503 */
+#define HTTP_SMALL	     16384
 #define HTTP_ZIP_MIN	     512    /* bytes worth packing … */
 #define HTTP_ZIP_MAX	     131072 /* … and that take the loop no longer than it may be held */
 

@@ -119,6 +119,12 @@ static struct MHD_Response *packed(struct http_request *r, char *text, size_t le
 	return response;
 }
 
+/* Whoever asks again and again and takes nothing is not to use up the router's memory. Small ones, as those that say so, always may. */
+static bool may_hold(const struct http *h, size_t len)
+{
+	return len <= HTTP_SMALL || h->held == 0 || h->held + len <= HTTP_HELD_MAX;
+}
+
 void http_answer(struct http_request *r, unsigned status, const char *type, char *text, size_t len)
 {
 	const bool asked = r->route && strcmp(r->route->method, "GET") == 0 && status == MHD_HTTP_OK;
@@ -130,6 +136,14 @@ void http_answer(struct http_request *r, unsigned status, const char *type, char
 		free(text);
 		return;
 	}
+	if (!may_hold(r->http, len)) {
+		free(text);
+		http_header(r, "Retry-After", "5");
+		http_error(r, MHD_HTTP_SERVICE_UNAVAILABLE, "%zu bytes of answers wait for who asked for them: come again later", r->http->held);
+		return;
+	}
+	r->held = len;
+	r->http->held += len;
 	response = text ? packed(r, text, len) : no_body();
 	if (response && asked) {
 		MHD_add_response_header(response, "ETag", etag);

@@ -27,6 +27,7 @@ struct http {
 	bool soon; /* it is to be driven in the next turn */
 	size_t handles; /* not closed yet */
 	size_t streams;
+	size_t held; /* bytes of answers that are not taken yet */
 	struct http_request *requests;
 };
 
@@ -55,6 +56,7 @@ struct http_request {
 	const char *header; /* one more, NULL: none */
 	char value[HTTP_VALUE_MAX];
 	unsigned status;
+	size_t held; /* of the server's */
 	struct MHD_Response *response;
 	struct http_stream *stream;
 };
