@@ -1,7 +1,12 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """The web interface under people who mean no good, or do two things at once."""
+import collections
 import concurrent.futures
+import contextlib
+import http.client
+import json
 import os
+import random
 import re
 import signal
 import socket
@@ -10,6 +15,7 @@ import unittest
 
 from lab.home import *
 from lab.topology import inside
+from pmp import Pmp, TCP, UDP
 from test_api import Web, PORT
 
 
@@ -85,6 +91,92 @@ class Slow(unittest.TestCase):
             for s in slow:
                 s.close()
             eventually(lambda: web.get("/mappings").status == 200, 10, "an answer for somebody else")
+
+
+class Named(unittest.TestCase):
+    def test_address(self):
+        """--http-host may be an address that is not ours, as behind a forwarded port: browsers put the port behind it"""
+        with Home() as home:
+            home.gateway("--http-host", "198.18.0.5", ready="web interface listening on 192.168.1.1")
+            web = Web(home)
+            eventually(lambda: try_status(web), 10, "the web interface")
+            for host, status in [("198.18.0.5:9699", 200), ("198.18.0.5", 200), ("198.18.0.6:9699", 403), ("198.18.0.5.evil.example", 403)]:
+                self.assertEqual(web.get("/status", Host=host).status, status, host)
+
+
+class Races(unittest.TestCase):
+    SECONDS = 15
+
+    def test_same_keys(self):
+        """POST, DELETE, NAT-PMP and permanent mappings want the same ports, clients vanish, LAN, firewall and carrier change: at the end all is of one piece"""
+        with Home() as home:
+            conf = os.path.join(home.directory, "gateway.conf")
+            with open(conf, "w") as file:
+                file.write("[gateway]\n")
+            gateway = home.gateway("--config", conf, "--log-level", "info")
+            for line in CHECKED:
+                gateway.wait_line(line)
+            until = time.monotonic() + self.SECONDS
+            answers = collections.Counter()
+
+            def person(seed):
+                web, luck = Web(home, ["lan1", "lan2"][seed % 2]), random.Random(seed)
+                while time.monotonic() < until:
+                    protocol, port = luck.choice(["UDP", "TCP"]), luck.randrange(1, 7)
+                    more = luck.choice([{}, {}, {"relay_port": 5000 + luck.randrange(8)}, {"lifetime": 1}, {"description": "é" * 31}])
+                    try:
+                        c = web.connect(8)
+                        if luck.random() < 0.5:
+                            body = {"protocol": protocol, "internal_ip": LAN1, "internal_port": port, **more}
+                            c.request("POST", "/mappings", json.dumps(body), {"Content-Type": "application/json"})
+                        else:
+                            c.request("DELETE", f"/mappings/{protocol}/{LAN1}/{port}")
+                        if luck.random() < 0.6:
+                            answers[c.getresponse().status] += 1
+                        c.sock.close()
+                    except (OSError, http.client.HTTPException):
+                        time.sleep(0.05)  # the LAN is away
+
+            def client():
+                pmp, luck = Pmp(home), random.Random(7)
+                while time.monotonic() < until:
+                    with contextlib.suppress(OSError):  # the LAN is away, or a hole is not open yet
+                        pmp.map(luck.choice([UDP, TCP]), luck.randrange(7), lifetime=luck.choice([0, 0, 60, 3600]), timeout=0.3)
+
+            def reload(luck):
+                mapping = f"[mapping x]\nprotocol = udp\ninternal_ip = {LAN1}\ninternal_port = {luck.randrange(1, 7)}\nrelay_port = {5000 + luck.randrange(8)}\n"
+                with open(conf, "w") as file:
+                    file.write("[gateway]\n" + luck.choice(["", mapping]))
+                os.kill(gateway.pid, signal.SIGHUP)
+
+            def flap(_):
+                home.run("router", ["ip", "addr", "flush", "dev", "lan"])
+                home.run("router", ["ip", "addr", "add", f"{ROUTER}/24", "dev", "lan"])
+
+            def world():
+                luck = random.Random(3)
+                while time.monotonic() < until:
+                    time.sleep(luck.uniform(0.3, 1))
+                    luck.choice([reload, flap, lambda _: home.nft("router", "flush table inet stunway"),
+                                 lambda luck: home.nat(f"renumber 203.0.113.{luck.choice([1, 7])}")])(luck)
+
+            with concurrent.futures.ThreadPoolExecutor(6) as pool:
+                for done in [pool.submit(person, seed) for seed in range(4)] + [pool.submit(client), pool.submit(world)]:
+                    done.result()
+            print(f"# answers {dict(answers)}", flush=True)
+            self.assertGreater(answers[200], 20)
+            web = Web(home)
+
+            def right():
+                """One rule each, and as many; a hairpin each."""
+                mappings = web.mappings().values()
+                client = lambda m: f"{m['internal_ip']}.{m['internal_port']}"
+                return all(m["state"] == "open" for m in mappings) and \
+                    home.elements("inbound") == {f"{m['protocol'].lower()}.{m['relay_port']}": client(m) for m in mappings} and \
+                    home.elements("hairpin") == {f"{m['protocol'].lower()}.{m['public_ip']}.{m['remote_port']}": client(m) for m in mappings}
+
+            eventually(lambda: try_status(web) and right(), 40, "a firewall that is what the table says")
+            self.assertRegex(web.get("/metrics").body.decode(), r"(?m)^stunway_gateway_api_waiting 0$")
 
 
 def try_status(web):
