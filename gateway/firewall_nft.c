@@ -374,7 +374,8 @@ static int nft_exempt(struct firewall *f, enum lease_protocol protocol, const st
 	if (!out)
 		return -errno;
 	f->server_count[which] = count < FIREWALL_SERVERS ? count : FIREWALL_SERVERS;
-	memcpy(f->servers[which], servers, f->server_count[which] * sizeof(*servers));
+	if (count)
+		memcpy(f->servers[which], servers, f->server_count[which] * sizeof(*servers));
 	fputs("flush set inet stunway servers\n", out);
 	write_servers(out, "udp", f->servers[0], f->server_count[0]);
 	write_servers(out, "tcp", f->servers[1], f->server_count[1]);
