@@ -191,8 +191,11 @@ const size_t api_route_count = sizeof(api_routes) / sizeof(api_routes[0]);
 
 static void mapping_changed(void *owner, const struct gateway_mapping *m, bool gone)
 {
-	(void)gone; /* when it is told, it is looked again whether it is there */
-	events_mapping(((struct api *)owner)->events, &m->key);
+	const struct api *a = owner;
+
+	if (gone)
+		asks_ended(a->asks, &m->key);
+	events_mapping(a->events, &m->key); /* when it is told, it is looked again whether it is there */
 }
 
 static void status_changed(void *owner)

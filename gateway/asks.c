@@ -18,6 +18,7 @@ struct ask {
 	struct lease_key key;
 	struct endpoint client;
 	uint32_t lifetime_s; /* 0: a deletion */
+	bool waits;	     /* the core said that its answer follows */
 	uint64_t until_ms;
 };
 
@@ -29,6 +30,8 @@ struct asks {
 	size_t count;
 	struct ask all[ASKS_MAX];
 };
+
+#define DELETED_BEFORE "%s: deleted before it was told"
 
 #define REFUSE(a, request, status, ...) (++*(a)->refused, http_error(request, status, __VA_ARGS__))
 /* The same, and when it may be asked again. */
@@ -158,7 +161,7 @@ static void answer(struct asks *a, struct http_request *r, const struct lease_ke
 	else if (result == NATPMP_SUCCESS && gateway_find(a->view->gateway, key, &m) && m.outer.port)
 		answer_open(a, r, &m, lifetime_s);
 	else if (result == NATPMP_SUCCESS)
-		REFUSE(a, r, 503, "%s: deleted before it was told", text);
+		REFUSE(a, r, 503, DELETED_BEFORE, text);
 	else if (result == NATPMP_REFUSED)
 		REFUSE(a, r, 503, "%s: the carrier's NAT maps by destination: no port can be opened", text);
 	else if (result == NATPMP_OUT_OF_RESOURCES)
@@ -271,6 +274,18 @@ static void look(uv_timer_t *timer)
 	}
 }
 
+void asks_ended(struct asks *a, const struct lease_key *key)
+{
+	char text[64];
+
+	for (size_t i = 0; i < ASKS_MAX; i++) {
+		struct ask *ask = &a->all[i];
+
+		if (ask->request && ask->waits && ask->lifetime_s && view_compare(&ask->key, key) == 0)
+			REFUSE(a, end(ask), 503, DELETED_BEFORE, key_text(key, text));
+	}
+}
+
 /* What the core said at once: 1 an answer, 0 it follows, or why not. Meanwhile it may have come. */
 static void at_once(struct ask *ask, uint64_t id, uint16_t relay_port, int said, const struct gateway_answer *answer_now)
 {
@@ -278,6 +293,7 @@ static void at_once(struct ask *ask, uint64_t id, uint16_t relay_port, int said,
 
 	if (!ask->request || ask->id != id)
 		return;
+	ask->waits = said == 0;
 	if (said == 0)
 		http_on_gone(ask->request, gone, ask);
 	else if (said < 0)

@@ -4,6 +4,7 @@
  *
  *	request → wish_read → gateway_wish ─┬→ known now: answered
  *	                                    └→ waits ─┬→ the core answers
+ *	                                              ├→ the mapping ends: 503
  *	                                              ├→ ASKS_WAIT_MS are over: 503, and what trouble there is
  *	                                              └→ the client goes away
  *
@@ -25,6 +26,8 @@ struct asks;
 int asks_open(struct asks **out, uv_loop_t *loop, const struct view *view, uint64_t *refused);
 void asks_post(struct asks *a, struct http_request *r);
 void asks_delete(struct asks *a, struct http_request *r);
+/* A mapping has ended, whoever ended it: nobody answers those who waited for its hole. */
+void asks_ended(struct asks *a, const struct lease_key *key);
 size_t asks_waiting(const struct asks *a);
 /* When requests and the gateway have ended. NULL is fine; the loop must run until its handle is closed. */
 void asks_close(struct asks *a);

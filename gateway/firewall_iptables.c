@@ -862,7 +862,8 @@ static int iptables_exempt(struct firewall *f, enum lease_protocol protocol, con
 	int err;
 
 	f->server_count[which] = count < FIREWALL_SERVERS ? count : FIREWALL_SERVERS;
-	memcpy(f->servers[which], servers, f->server_count[which] * sizeof(*servers));
+	if (count)
+		memcpy(f->servers[which], servers, f->server_count[which] * sizeof(*servers));
 	if (f->doubtful)
 		return change(f, NULL);
 	err = nat_begin(f, &t);

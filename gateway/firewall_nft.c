@@ -338,15 +338,15 @@ static int nft_reach(struct firewall *f, const struct firewall_reach *changes, s
 
 	if (err == 0)
 		return 0;
+	for (size_t i = 0; i < count; i++) { /* all of them first: what one had may be another's now */
+		free_outer(f, changes[i].mapping->protocol, &changes[i].before);
+		free_outer(f, changes[i].mapping->protocol, &changes[i].mapping->outer);
+	}
 	err = 0;
 	for (size_t i = 0; i < count; i++) {
-		const struct firewall_mapping *m = changes[i].mapping;
-		const struct firewall_reach forced = { .mapping = m };
-		int one;
+		const struct firewall_reach forced = { .mapping = changes[i].mapping };
+		const int one = reach(f, &forced, 1);
 
-		free_outer(f, m->protocol, &changes[i].before);
-		free_outer(f, m->protocol, &m->outer);
-		one = reach(f, &forced, 1);
 		if (one < 0)
 			err = one;
 	}
@@ -374,7 +374,8 @@ static int nft_exempt(struct firewall *f, enum lease_protocol protocol, const st
 	if (!out)
 		return -errno;
 	f->server_count[which] = count < FIREWALL_SERVERS ? count : FIREWALL_SERVERS;
-	memcpy(f->servers[which], servers, f->server_count[which] * sizeof(*servers));
+	if (count)
+		memcpy(f->servers[which], servers, f->server_count[which] * sizeof(*servers));
 	fputs("flush set inet stunway servers\n", out);
 	write_servers(out, "udp", f->servers[0], f->server_count[0]);
 	write_servers(out, "tcp", f->servers[1], f->server_count[1]);

@@ -184,14 +184,17 @@ static void due(uv_timer_t *timer);
 
 static void drive(struct http *h)
 {
-	MHD_UNSIGNED_LONG_LONG wait_ms;
+	MHD_UNSIGNED_LONG_LONG daemon_ms;
+	uint64_t wait_ms;
 
 	h->soon = false;
 	MHD_run(h->daemon);
-	http_work_next(h);
+	wait_ms = http_work_next(h);
 	if (h->soon)
 		return;
-	if (MHD_get_timeout(h->daemon, &wait_ms) == MHD_YES)
+	if (MHD_get_timeout(h->daemon, &daemon_ms) == MHD_YES && daemon_ms < wait_ms)
+		wait_ms = daemon_ms;
+	if (wait_ms < HTTP_NEVER)
 		uv_timer_start(&h->timer, due, wait_ms, 0);
 	else
 		uv_timer_stop(&h->timer);

@@ -44,7 +44,8 @@
 #define HTTP_ZIP_MIN	     512    /* bytes worth packing … */
 #define HTTP_LONG	     16384  /* … and that are packed in a thread: the loop would be held up */
 #define HTTP_WRITERS_MAX     1	    /* at a time: a processor at least is the loop's */
-#define HTTP_UNTAKEN_MAX     4194304 /* bytes of answers that clients have yet to take: long ones begin when it is less */
+#define HTTP_UNTAKEN_MAX     4194304 /* bytes of answers that clients have yet to take: long ones begin when it is less … */
+#define HTTP_WAIT_MS	     5000    /* … or are 503 */
 
 struct config;
 struct http;
@@ -88,7 +89,7 @@ void http_answer(struct http_request *r, unsigned status, const char *type, char
 /*
  * An answer (200) that may be long: when its turn comes, copy what it shows, a part in each turn of the loop; write the text in a thread,
  * from the copy alone. It is hashed and packed there, too. HTTP_WRITERS_MAX at a time, in the order in which they were asked, and none while
- * HTTP_UNTAKEN_MAX wait for slow clients: who waits costs no memory. A client that goes away meanwhile is answered in vain.
+ * HTTP_UNTAKEN_MAX wait for slow clients: who waits costs no memory, and hears 503 after HTTP_WAIT_MS. A client that goes away meanwhile is answered in vain.
  */
 struct http_writer {
 	void *(*begin)(void *owner); /* NULL: no memory, which is answered with 503 */

@@ -51,6 +51,16 @@ static bool host_is_named(const struct config *c, const char *name)
 	return false;
 }
 
+static bool address_is_named(const struct config *c, const struct endpoint *ip)
+{
+	struct endpoint named;
+
+	for (size_t i = 0; i < c->http_host_count; i++)
+		if (endpoint_parse_ip(&named, c->http_hosts[i], 0) == 0 && endpoint_same_ip(&named, ip))
+			return true;
+	return false;
+}
+
 static bool host_is_ours(struct http_request *r)
 {
 	const char *value = http_received(r, "Host");
@@ -58,7 +68,7 @@ static bool host_is_ours(struct http_request *r)
 
 	if (guard_host(&host, value) < 0)
 		return refuse(r, 400, "Host '%s' is no host's name or address", value);
-	if (host.ip.family != ENDPOINT_NONE ? visitor_may_ask_for(r->visitor, &host.ip) || host_is_named(r->http->config, value) :
+	if (host.ip.family != ENDPOINT_NONE ? visitor_may_ask_for(r->visitor, &host.ip) || address_is_named(r->http->config, &host.ip) :
 					      guard_name_is(host.name, "localhost") || guard_name_is(host.name, r->http->name) ||
 							host_is_named(r->http->config, host.name))
 		return true;

@@ -105,7 +105,8 @@ void http_let_go(struct http *h);	/* one of its handles is closed: it is freed w
 
 /* A thread is to pack the text, written by w where there is one; the answer follows. known is copied. */
 void http_work(struct http_request *r, const struct http_text *t, const struct http_writer *w);
-void http_work_next(struct http *h); /* begins what may begin */
+#define HTTP_NEVER UINT64_MAX
+uint64_t http_work_next(struct http *h); /* begins what may begin; in how many ms to look again at the latest */
 void http_work_gone(struct http_work *w); /* its request has */
 
 /* --- http_stream.c --- */

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "gateway/http_request.h"
+#include "sys/clock.h"
 
 /* An answer that a thread makes. Until it begins it is in the server's list, and ends with its request. */
 struct http_work {
@@ -14,6 +15,7 @@ struct http_work {
 	void *copy; /* NULL: not begun, or not any more */
 	struct http_text text;
 	char *known; /* the text's */
+	uint64_t since_ms;
 	struct http_work *next;
 	bool begun;
 };
@@ -41,6 +43,7 @@ void http_work(struct http_request *r, const struct http_text *t, const struct h
 	w->http = r->http;
 	w->request = r;
 	w->writer = writer;
+	w->since_ms = clock_ms();
 	w->text = *t;
 	w->text.known = w->known;
 	r->work = w;
@@ -130,17 +133,36 @@ static void begin(struct http_work *w)
 	uv_queue_work(h->loop, &w->uv, work, worked); /* fails only without a function */
 }
 
-void http_work_next(struct http *h)
+/* Who takes nothing of what he asked for is not to keep the others waiting. */
+static void refuse(struct http_work *w)
+{
+	struct http_request *r = w->request;
+
+	r->work = NULL;
+	free(w->text.text);
+	work_free(w);
+	http_header(r, "Retry-After", HTTP_RETRY_LATER);
+	http_error(r, MHD_HTTP_SERVICE_UNAVAILABLE, "%zu bytes of answers wait for those who asked for them: come again later", r->http->untaken);
+}
+
+uint64_t http_work_next(struct http *h)
 {
 	struct http_work *w = h->waits;
 	int more;
 
-	if (!w || h->working == HTTP_WRITERS_MAX || (!w->copy && h->untaken >= HTTP_UNTAKEN_MAX))
-		return;
+	if (!w || h->working == HTTP_WRITERS_MAX)
+		return HTTP_NEVER;
+	if (!w->copy && h->untaken >= HTTP_UNTAKEN_MAX && clock_ms() < w->since_ms + HTTP_WAIT_MS)
+		return w->since_ms + HTTP_WAIT_MS - clock_ms();
 	http_drive_soon(h); /* for the next part, or the next in the list */
+	if (!w->copy && h->untaken >= HTTP_UNTAKEN_MAX) {
+		h->waits = w->next;
+		refuse(w);
+		return HTTP_NEVER;
+	}
 	more = copy_part(w);
 	if (more > 0)
-		return;
+		return HTTP_NEVER;
 	h->waits = w->next;
 	if (more == 0) {
 		begin(w);
@@ -148,4 +170,5 @@ void http_work_next(struct http *h)
 		answer(w->request, &w->text);
 		work_free(w);
 	}
+	return HTTP_NEVER;
 }

@@ -159,6 +159,30 @@ static void scrub_all(struct rules *r, bool lead)
 	scrub_run(r->scrub);
 }
 
+/*
+ * What the carrier gives us now is nobody else's of ours any more, whether or not he has heard: a key of the firewall's is one
+ * mapping's, and who had it last must not take it along when he goes.
+ */
+static void take_outer(struct rules *r, const struct rule *from)
+{
+	static const struct endpoint none;
+	const struct firewall_mapping *m = &from->mapping;
+	struct removals *q = &r->removals;
+
+	if (m->outer.family == ENDPOINT_NONE)
+		return;
+	for (struct rule *other = r->all; other; other = other->next) {
+		if (other == from || other->mapping.protocol != m->protocol || !endpoint_equal(&other->mapping.outer, &m->outer))
+			continue;
+		if (endpoint_equal(&other->outer, &m->outer))
+			other->outer = none;
+		other->mapping.outer = none;
+	}
+	for (size_t i = q->up; i < q->count; i++)
+		if (q->at[i].mapping.protocol == m->protocol && endpoint_equal(&q->at[i].mapping.outer, &m->outer))
+			q->at[i].mapping.outer = none;
+}
+
 /* --- putting up many: something each turn. Of a timer of 0 ms libuv would make one turn. --- */
 
 static void load(uv_timer_t *timer);
@@ -179,9 +203,11 @@ static size_t take(struct rules *r, struct rule *taken[FIREWALL_BATCH], struct f
 		if (rules_stands(r, rule))
 			continue;
 		rule->mapping.outer = rule->outer;
-		taken[n] = rule;
-		m[n++] = rule->mapping;
+		take_outer(r, rule);
+		taken[n++] = rule;
 	}
+	for (size_t i = 0; i < n; i++)
+		m[i] = taken[i]->mapping;
 	return n;
 }
 
@@ -299,7 +325,7 @@ bool rules_gone(struct rules *r, uint64_t number)
 /* What is done for makes room, where it is half of the array. */
 static void tidy(struct removals *q)
 {
-	if (q->first * 2 < q->count)
+	if (q->first == 0 || q->first * 2 < q->count)
 		return;
 	memmove(q->at, q->at + q->first, (q->count - q->first) * sizeof(*q->at));
 	q->base += q->first;
@@ -392,9 +418,10 @@ bool rules_add(struct rules *r, struct rule *rule)
 {
 	if (rules_stands(r, rule))
 		return true;
-	rule->mapping.outer = rule->outer;
 	make_way(r, &rule->mapping);
 	enlist(r, rule);
+	rule->mapping.outer = rule->outer;
+	take_outer(r, rule);
 	if (r->tableless)
 		return false; /* it comes with the others */
 	if (r->config.backend->add(r->config.firewall, &rule->mapping, 1) < 0) {
@@ -453,6 +480,7 @@ static void tell_reach(struct rules *r, const struct firewall_reach *changes, si
 void rules_reach_now(struct rules *r)
 {
 	struct firewall_reach changes[REACH_MAX];
+	const struct rule *told[REACH_MAX];
 	size_t count = 0;
 
 	for (size_t i = 0; i < r->unreached_count; i++) {
@@ -460,10 +488,13 @@ void rules_reach_now(struct rules *r)
 
 		if (!rules_stands(r, rule))
 			continue;
-		changes[count++] = (struct firewall_reach){ &rule->mapping, rule->mapping.outer };
+		changes[count] = (struct firewall_reach){ &rule->mapping, rule->mapping.outer };
+		told[count++] = rule;
 		rule->mapping.outer = rule->outer;
 	}
 	unqueue(r, NULL);
+	for (size_t i = 0; i < count; i++) /* where two change places, neither has lost anything */
+		take_outer(r, told[i]);
 	tell_reach(r, changes, count);
 	for (size_t i = 0; i < count; i++) {
 		const struct firewall_mapping *m = changes[i].mapping;

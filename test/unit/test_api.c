@@ -122,6 +122,26 @@ static void a_post_waits_for_its_hole(void **state)
 	assert_int_equal(fake.forgets, 0);
 }
 
+static void a_post_whose_mapping_ends_does_not_wait_on(void **state)
+{
+	struct http_request *r = post(BODY), *other = post("{\"protocol\":\"UDP\",\"internal_ip\":\"192.168.1.10\",\"internal_port\":6881}"),
+			    *deletion = fake_ask("DELETE", "/mappings/TCP/192.168.1.10/6881", "", 0);
+	const struct gateway_mapping gone = { .key = { LEASE_TCP, LAN1, 6881 }, .trouble = "" };
+
+	(void)state;
+	fake.observer->mapping(fake.observer->owner, &gone, false);
+	assert_int_equal(r->status, 0);
+	fake.observer->mapping(fake.observer->owner, &gone, true);
+	refused(r, 503, "TCP 192.168.1.10:6881: deleted before");
+	assert_int_equal(other->status, 0);
+	assert_int_equal(deletion->status, 0); /* it waits for flows to end */
+	assert_int_equal(fake.forgets, 0);
+	fake_leave(other);
+	fake_free(other);
+	fake_leave(deletion);
+	fake_free(deletion);
+}
+
 static void an_answer_may_come_before_the_question_returns(void **state)
 {
 	(void)state;
@@ -631,6 +651,7 @@ int main(void)
 		A(a_post_whose_hole_is_open_is_answered_at_once),
 		A(all_that_a_post_says_reaches_the_core),
 		A(a_post_waits_for_its_hole),
+		A(a_post_whose_mapping_ends_does_not_wait_on),
 		A(an_answer_may_come_before_the_question_returns),
 		A(a_client_that_goes_away_is_forgotten_and_not_answered),
 		A(every_refusal_of_the_core_has_its_status),

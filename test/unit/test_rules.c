@@ -14,11 +14,19 @@
 
 struct firewall {
 	uint8_t has[65536]; /* by relay port: how often it was added */
+	uint16_t hairpin[65536]; /* by outer port: the relay port of whose it is */
 	int health;	    /* what mend says next */
 	int fails;	    /* so many changes fail */
 	char wan[16];
 	size_t adds, removals, most, rebuilds, mends, turns, reached;
 };
+
+/* As the kernel: whoever has it, and whoever takes it away. */
+static void set_outer(struct firewall *f, const struct endpoint *outer, uint16_t relay_port)
+{
+	if (outer->family == ENDPOINT_IPV4)
+		f->hairpin[outer->port] = relay_port;
+}
 
 static int fake_add(struct firewall *f, const struct firewall_mapping *m, size_t count)
 {
@@ -27,10 +35,16 @@ static int fake_add(struct firewall *f, const struct firewall_mapping *m, size_t
 		f->fails--;
 		return -EIO;
 	}
+	for (size_t i = 0; i < count; i++)
+		for (size_t k = 0; k < i; k++)
+			if (m[i].outer.port && m[i].outer.port == m[k].outer.port)
+				return -EEXIST; /* a key twice in one change */
 	if (count > f->most)
 		f->most = count;
-	for (size_t i = 0; i < count; i++)
+	for (size_t i = 0; i < count; i++) {
 		f->has[m[i].relay_port]++;
+		set_outer(f, &m[i].outer, m[i].relay_port);
+	}
 	return 0;
 }
 
@@ -41,8 +55,10 @@ static int fake_remove(struct firewall *f, const struct firewall_mapping *m, siz
 		return -EIO;
 	}
 	f->removals++;
-	for (size_t i = 0; i < count; i++)
+	for (size_t i = 0; i < count; i++) {
 		f->has[m[i].relay_port] = 0;
+		set_outer(f, &m[i].outer, 0);
+	}
 	return 0;
 }
 
@@ -63,6 +79,7 @@ static int fake_rebuild(struct firewall *f, const char *wan)
 		return -EIO;
 	}
 	memset(f->has, 0, sizeof(f->has));
+	memset(f->hairpin, 0, sizeof(f->hairpin));
 	snprintf(f->wan, sizeof(f->wan), "%s", wan);
 	return 0;
 }
@@ -72,6 +89,10 @@ static int fake_reach(struct firewall *f, const struct firewall_reach *changes, 
 	for (size_t i = 0; i < count; i++)
 		if (!f->has[changes[i].mapping->relay_port])
 			return -ENOENT;
+	for (size_t i = 0; i < count; i++)
+		set_outer(f, &changes[i].before, 0);
+	for (size_t i = 0; i < count; i++)
+		set_outer(f, &changes[i].mapping->outer, changes[i].mapping->relay_port);
 	f->reached += count;
 	return 0;
 }
@@ -281,16 +302,71 @@ static void what_the_firewall_did_not_take_away_is_gone_with_its_table(void **st
 	world_free(w);
 }
 
+static void reach(struct world *w, size_t i, uint16_t outer_port)
+{
+	const struct endpoint outer = endpoint_ipv4(0xcb007101, outer_port);
+
+	rules_reach(w->rules, &w->all[i], &outer);
+}
+
+/* The carrier hands out ports again: what was one mapping's is another's before the first has heard of it. */
+static void an_outer_endpoint_is_one_rules(void **state)
+{
+	struct world *w = world_new();
+	const uint16_t *hairpin = w->firewall.hairpin;
+
+	(void)state;
+	for (size_t i = 0; i < 4; i++)
+		assert_true(rules_add(w->rules, &w->all[i]));
+	reach(w, 0, 40000);
+	reach(w, 3, 40003);
+	rules_reach_now(w->rules);
+	reach(w, 1, 40000);
+	rules_reach_now(w->rules);
+	assert_int_equal(hairpin[40000], 20001);
+	reach(w, 0, 40001); /* who had it takes nothing from who has it now, when he hears … */
+	rules_reach_now(w->rules);
+	assert_int_equal(hairpin[40000], 20001);
+	assert_int_equal(hairpin[40001], 20000);
+	reach(w, 2, 40001);
+	rules_reach_now(w->rules);
+	rules_remove(w->rules, &w->all[0]); /* … nor when he ends … */
+	rules_scrub(w->rules);
+	assert_int_equal(hairpin[40001], 20002);
+	rules_remove(w->rules, &w->all[3]); /* … nor was about to */
+	reach(w, 2, 40003);
+	rules_reach_now(w->rules);
+	rules_scrub(w->rules);
+	assert_int_equal(hairpin[40003], 20002);
+	assert_int_equal(w->firewall.rebuilds, 0);
+	world_free(w);
+}
+
+/* Else the firewall would refuse all of them, again and again. */
+static void two_that_think_they_have_one_outer_endpoint_keep_nobody_down(void **state)
+{
+	struct world *w = world_new();
+
+	(void)state;
+	for (size_t i = 0; i < MANY; i++) {
+		reach(w, i, 40000);
+		rules_want(w->rules, &w->all[i]);
+	}
+	run(w);
+	assert_int_equal(standing(w), MANY);
+	assert_int_equal(w->firewall.adds, MANY / FIREWALL_BATCH);
+	world_free(w);
+}
+
 static void outer_endpoints_are_told_of_rules_that_stand(void **state)
 {
-	const struct endpoint outer = endpoint_ipv4(0xcb007101, 40000);
 	struct world *w = world_new();
 
 	(void)state;
 	for (size_t i = 0; i < 3; i++)
 		assert_true(rules_add(w->rules, &w->all[i]));
 	for (size_t i = 0; i < 3; i++)
-		rules_reach(w->rules, &w->all[i], &outer);
+		reach(w, i, (uint16_t)(40000 + i));
 	rules_reach_now(w->rules);
 	assert_int_equal(w->firewall.reached, 3);
 	memset(w->firewall.has, 0, sizeof(w->firewall.has));
@@ -331,6 +407,8 @@ int main(void)
 		T(a_table_that_cannot_be_built_is_tried_again),
 		T(what_the_firewall_did_not_take_away_is_gone_with_its_table),
 		T(outer_endpoints_are_told_of_rules_that_stand),
+		T(an_outer_endpoint_is_one_rules),
+		T(two_that_think_they_have_one_outer_endpoint_keep_nobody_down),
 		T(another_line_is_another_table),
 	};
 
