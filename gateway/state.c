@@ -137,7 +137,7 @@ static bool description_of(const json_t *object, char out[STATE_DESCRIPTION], co
 /* Only over the web may somebody ask for the router itself. */
 static bool is_served(const struct state_limits *limits, uint32_t ip, enum origin origin)
 {
-	if (origin == ORIGIN_CONFIG)
+	if (origin == ORIGIN_CONFIG || limits->lan_count == 0)
 		return true;
 	for (size_t i = 0; i < limits->lan_count; i++)
 		if (netif_is_neighbour(&limits->lans[i], ip) && (origin == ORIGIN_WEB || !netif_owns(&limits->lans[i], ip)))

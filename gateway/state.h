@@ -48,7 +48,7 @@ struct state {
 	struct state_mapping *mappings;
 };
 
-/* A mapping's host must be a neighbour on one of the LANs; the configuration's own are free in that. */
+/* A mapping's host must be a neighbour on one of the LANs, if any is known; the configuration's own are free in that. */
 struct state_limits {
 	const struct netif *lans;
 	size_t lan_count;

@@ -131,6 +131,22 @@ class Restarts(unittest.TestCase):
         self.assertEqual(pmp.map(TCP, 7002).result, 0)
         self.assertEqual(say(b"later"), b"later")
 
+    def test_lan_comes_late(self):
+        """A gateway that starts before its LAN is there forgets nobody's lease"""
+        Echo(self.home, "lan1", 7003)
+        gateway = self.start()
+        held = Pmp(self.home).map(UDP, 7003)
+        self.assertEqual(held.result, 0)
+        gateway.stop(signal.SIGKILL)
+        self.home.run("router", ["ip", "link", "set", "lan", "down"])
+        self.home.run("router", ["ip", "link", "set", "lan", "name", "hidden"])
+        gateway = self.start(ready="no interface lan=lan")
+        gateway.wait_line("mappings restored=1")
+        self.home.run("router", ["ip", "link", "set", "hidden", "name", "lan"])
+        self.home.run("router", ["ip", "link", "set", "lan", "up"])
+        self.assertEqual(eventually(lambda: Pmp(self.home).map(UDP, 7003, timeout=1), 15, "an answer").outer, held.outer)
+        self.assertEqual(eventually(lambda: knock_udp(self.home, (PUBLIC, held.outer)), 10), b"echo hello")
+
     def test_stop(self):
         """SIGTERM writes what is pending: the time that is left, and the outer port, are as they were"""
         gateway = self.start()

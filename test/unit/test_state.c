@@ -210,6 +210,24 @@ static void assert_left_out(const char *mappings, size_t kept, const char *said)
 	state_clear(&s);
 }
 
+static void while_no_lan_is_known_any_host_may_be_on_one(void **state)
+{
+	const struct state_limits unknown = { .max = 4, .max_per_client = 3 };
+	struct state_mapping m[] = { mapping_of(LEASE_UDP, LAN1, 6881, 26780) };
+	const struct state before = state_of(m, 1);
+	struct state after;
+	char *text;
+	size_t len;
+
+	(void)state;
+	text = encode(&before, &len);
+	assert_int_equal(state_decode(&after, text, len, &unknown, &dropped, why), 0);
+	assert_int_equal(dropped.count, 0);
+	assert_same(&before, &after);
+	state_clear(&after);
+	free(text);
+}
+
 static void of_two_with_one_key_or_relay_port_the_first_stays(void **state)
 {
 	static const char said[] = "mapping 2: its host and port, or its relay port, are another's";
@@ -377,6 +395,7 @@ int main(void)
 		T(a_text_cut_anywhere_is_no_state),
 		T(a_head_that_cannot_be_is_no_state),
 		T(a_mapping_that_cannot_be_is_left_out_and_said),
+		T(while_no_lan_is_known_any_host_may_be_on_one),
 		T(of_two_with_one_key_or_relay_port_the_first_stays),
 		T(more_than_there_may_be_are_left_out),
 		D(a_file_is_written_and_read_by_its_owner_alone),
