@@ -53,7 +53,7 @@ static void crc_make(uint32_t crc[4][256])
 static int fixed_complete(struct xdp_fixed *fixed)
 {
 	crc_make(fixed->crc);
-	return getrandom(fixed->key, sizeof(fixed->key), 0) == sizeof(fixed->key) ? 0 : -EIO;
+	return getrandom(&fixed->key, sizeof(fixed->key), 0) == sizeof(fixed->key) ? 0 : -EIO;
 }
 
 static int answers_put(int fd, const struct xdp_answers *answers)
