@@ -62,8 +62,8 @@ struct xdp_place {
 struct xdp_fixed {
 	uint8_t mac[8]; /* the interface's own, and two zero bytes */
 	struct xdp_place places[XDP_FAMILIES];
-	struct bucket_key key;
-	uint32_t crc[4][256];	/* CRC-32 of a byte that 0, 1, 2 or 3 more follow */
+	struct bucket_key key; /* of the buckets' hash */
+	uint32_t crc[8][256];  /* CRC-32 of a byte that 0 to 7 more follow */
 };
 
 struct xdp_answers {
