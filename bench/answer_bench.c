@@ -84,7 +84,7 @@ static void measure(const char *name, const uint8_t *id, bool change, bool finge
 
 int main(void)
 {
-	static const uint8_t secret[16] = "0123456789abcdef", classic[STUN_ID_LEN] = "rfc 3489 client";
+	static const uint8_t secret[LIMIT_SECRET] = "0123456789abcdef0123456789ABCDEF", classic[STUN_ID_LEN] = "rfc 3489 client";
 	uint8_t id[STUN_ID_LEN];
 
 	for (unsigned i = 0; i < 4; i++)

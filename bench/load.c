@@ -14,6 +14,7 @@
 #include <linux/if_packet.h>
 #include <net/ethernet.h>
 #include <net/if.h>
+#include <sched.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -54,6 +55,7 @@ static struct {
 	uint16_t to_port, from_port;
 	double seconds;
 	uint32_t window, rate; /* at most so many questions open; questions per second, 0: as answers come */
+	bool echo, yield;      /* the question itself is the answer; who answers has this core, too */
 } set = { .seconds = 1, .window = 192, .sources = 1000 };
 
 static struct slot slots[SLOTS];
@@ -155,15 +157,18 @@ static enum verdict verify(const uint8_t *f, size_t len, uint32_t *out_slot)
 	const uint8_t *s = f + QUESTION_AT;
 	const uint32_t mask = set.kind == RFC3489 ? 0 : 0x2112a442;
 
-	if (len < QUESTION_AT + 32 || f[23] != IPPROTO_UDP || get32(f + 26) != set.from_ip || get16(f + 34) != set.from_port)
+	if (len < QUESTION_AT + (set.echo ? 20 : 32) || f[23] != IPPROTO_UDP || get32(f + 26) != set.from_ip || get16(f + 34) != set.from_port)
 		return BAD;
 	const uint32_t slot = get32(s + 8), number = get32(s + 12);
 
 	if (slot >= SLOTS || number == 0 || slots[slot].number != number || get32(s + 16) != ~number || get32(s + 4) != cookie())
 		return LATE;
-	if (get16(s) != 0x0101 || get16(s + 2) + 20u + QUESTION_AT > len || get32(f + 30) != client_ip(number) ||
+	if (get16(s) != (set.echo ? 0x0001 : 0x0101) || get16(s + 2) + 20u + QUESTION_AT > len || get32(f + 30) != client_ip(number) ||
 		get16(f + 36) != client_port(number))
 		return BAD;
+	*out_slot = slot;
+	if (set.echo)
+		return ANSWERED;
 	/* The first attribute is the mapped address, whatever else may follow: coturn's RFC 3489 answers among them. */
 	const bool xored = get16(s + 20) == 0x20;
 
@@ -171,7 +176,6 @@ static enum verdict verify(const uint8_t *f, size_t len, uint32_t *out_slot)
 		return BAD;
 	const uint32_t m = xored ? mask : 0;
 
-	*out_slot = slot;
 	return get16(s + 26) == (client_port(number) ^ m >> 16) && get32(s + 28) == (client_ip(number) ^ m) ? ANSWERED : BAD;
 }
 
@@ -254,6 +258,8 @@ static void run(int fd)
 			ask(fd, (unsigned)count, now);
 			asked += count;
 		}
+		if (set.yield && free_count == 0)
+			sched_yield();
 		if (now - checked > LOST_NS / 3) {
 			give_up(now - LOST_NS);
 			checked = now;
@@ -345,6 +351,10 @@ static bool option_read(int letter, const char *v)
 		set.rate = (uint32_t)atoi(v);
 		set.window = SLOTS;
 		return set.rate > 0;
+	case 'e':
+		return set.echo = true;
+	case 'y':
+		return set.yield = true;
 	case 'n':
 		set.sources = (uint32_t)atoi(v);
 		return set.sources > 0;
@@ -356,7 +366,7 @@ int main(int argc, char **argv)
 {
 	static const struct option options[] = { { "device", 1, 0, 'd' }, { "mac", 1, 0, 'm' }, { "to", 1, 0, 't' },
 		{ "from", 1, 0, 'f' }, { "kind", 1, 0, 'k' }, { "seconds", 1, 0, 's' }, { "window", 1, 0, 'w' }, { "rate", 1, 0, 'r' },
-		{ "sources", 1, 0, 'n' }, { 0 } };
+		{ "sources", 1, 0, 'n' }, { "echo", 0, 0, 'e' }, { "yield", 0, 0, 'y' }, { 0 } };
 	int letter;
 
 	while ((letter = getopt_long(argc, argv, "", options, NULL)) != -1)
@@ -364,10 +374,10 @@ int main(int argc, char **argv)
 			return 2;
 	if (!set.device || !set.to_port || optind < argc) {
 		fprintf(stderr, "usage: load --device NAME --mac MAC --to IP:PORT [--from IP:PORT] [--kind 8489|3489|change]\n"
-				"            [--seconds S] [--window N | --rate N] [--sources N]\n");
+				"            [--seconds S] [--window N | --rate N] [--sources N] [--echo] [--yield]\n");
 		return 2;
 	}
-	if (!set.from_port) {
+	if (!set.from_port || set.echo) {
 		set.from_ip = set.to_ip;
 		set.from_port = set.to_port;
 	}

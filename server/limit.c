@@ -10,8 +10,10 @@
 
 #define SECOND_US 1000000u
 
+static_assert(sizeof(struct bucket_key) == LIMIT_SECRET, "the key is the secret");
+
 struct limit {
-	uint64_t key[2];
+	struct bucket_key key;
 	uint32_t interval_us, depth_us; /* depth: of an empty bucket, until it is full */
 	struct bucket_set sets[BUCKET_SETS];
 };
@@ -27,7 +29,7 @@ static struct bucket *bucket_of(struct limit *l, const struct endpoint *from, ui
 	uint64_t source = 0;
 
 	memcpy(&source, from->ip, 8); /* the rest of an IPv4 address is 0 */
-	const uint64_t h = bucket_hash(l->key[0], l->key[1], source, from->family);
+	const uint64_t h = bucket_hash(&l->key, source, from->family == ENDPOINT_IPV6);
 	const uint32_t tag = (uint32_t)(h >> 32);
 	struct bucket_set *set = &l->sets[h % BUCKET_SETS];
 	struct bucket *fullest = &set->ways[0];
@@ -61,14 +63,14 @@ void limit_change(struct limit *l, uint32_t rate)
 	l->depth_us = l->interval_us * rate;
 }
 
-int limit_new(struct limit **out, uint32_t rate, const uint8_t secret[16])
+int limit_new(struct limit **out, uint32_t rate, const uint8_t secret[LIMIT_SECRET])
 {
 	struct limit *l = aligned_alloc(64, sizeof(*l));
 
 	if (!l)
 		return -ENOMEM;
 	memset(l, 0, sizeof(*l)); /* touched: a flood finds nothing left to grow */
-	memcpy(l->key, secret, sizeof(l->key));
+	memcpy(&l->key, secret, sizeof(l->key));
 	limit_change(l, rate);
 	*out = l;
 	return 0;

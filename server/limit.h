@@ -20,14 +20,15 @@
 #include "lib/endpoint.h"
 
 #define LIMIT_RATE_MAX 1000000
+#define LIMIT_SECRET   32
 
 struct limit;
 
 /*
- * rate: answers per second and source, 1 to LIMIT_RATE_MAX. secret: 16 random bytes. All
+ * rate: answers per second and source, 1 to LIMIT_RATE_MAX. secret: random bytes. All
  * memory (256 KiB, 32,768 buckets) is taken and touched here. -ENOMEM.
  */
-int limit_new(struct limit **out, uint32_t rate, const uint8_t secret[16]);
+int limit_new(struct limit **out, uint32_t rate, const uint8_t secret[LIMIT_SECRET]);
 /* From now on at this rate; buckets keep how full they are. */
 void limit_change(struct limit *l, uint32_t rate);
 void limit_free(struct limit *l); /* NULL is fine */

@@ -59,7 +59,7 @@ static void *run(void *arg)
 
 static int limit_open(struct worker *w, uint32_t rate)
 {
-	uint8_t secret[16];
+	uint8_t secret[LIMIT_SECRET];
 
 	if (rate == 0)
 		return 0;

@@ -137,6 +137,7 @@ static void answer_make(struct xdp_answer *out, const struct place *place, const
 	head = headers_write(out->bytes, &place->local[from.address][from.port], len, s->hops);
 	memcpy(out->bytes + head, message, len);
 	out->len = (uint16_t)(head + len);
+	out->kind = (uint16_t)kind;
 	sums_make(out, q->from.family == ENDPOINT_IPV6);
 }
 

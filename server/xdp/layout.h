@@ -45,7 +45,7 @@ struct xdp_answer {
 	uint16_t len;	 /* a multiple of 4; 0: none, the question goes up */
 	uint16_t ip_sum; /* of the IPv4 header's 16-bit words, as they stand in memory; not inverted */
 	uint16_t sum;	 /* likewise of pseudo header, UDP header and message */
-	uint16_t unused;
+	uint16_t kind;	 /* enum xdp_kind */
 	uint8_t bytes[XDP_ANSWER_MAX];
 };
 
@@ -62,8 +62,8 @@ struct xdp_place {
 struct xdp_fixed {
 	uint8_t mac[8]; /* the interface's own, and two zero bytes */
 	struct xdp_place places[XDP_FAMILIES];
-	uint64_t key[2];	/* of the buckets' hash */
-	uint32_t crc[4][256];	/* CRC-32 of a byte that 0, 1, 2 or 3 more follow */
+	struct bucket_key key; /* of the buckets' hash */
+	uint32_t crc[8][256];  /* CRC-32 of a byte that 0 to 7 more follow */
 };
 
 struct xdp_answers {

@@ -36,6 +36,7 @@
 #define STUN_FINGERPRINT_XOR  0x5354554eu
 #define STUN_HEAD	      20
 #define STUN_ID		      4 /* where the transaction id stands */
+#define ANSWER_LEAST	      48 /* no answer is shorter, and 16 bytes at a time come to it */
 #define STUN_MAPPED	      26 /* where the port of the first attribute does, an address */
 
 const volatile struct xdp_fixed fixed = {};
@@ -57,7 +58,6 @@ MAPPED(struct xdp_shared) shared SEC(".maps");
 struct run {
 	struct xdp_shared *shared;
 	struct xdp_cpu *cpu;
-	const struct xdp_answers *answers;
 };
 
 char licence[] SEC("license") = "GPL";
@@ -232,19 +232,28 @@ struct question {
 	uint64_t shape;		/* XDP_SHAPES: for the sockets */
 };
 
+/* A word of a CRC that so many bytes follow; the table is made for the byte order of this machine: see xdp.c. */
+INLINE uint32_t crc_word(uint32_t word, const unsigned follow)
+{
+	const uint32_t(*crc)[256] = fixed_at()->crc + follow;
+
+	return crc[3][word & 255] ^ crc[2][word >> 8 & 255] ^ crc[1][word >> 16 & 255] ^ crc[0][word >> 24];
+}
+
 /* CRC-32 over the first len bytes, a multiple of 4. */
 INLINE uint32_t crc_of(const struct run *r, const uint8_t *at, unsigned len, unsigned max, const uint8_t *end)
 {
 	uint32_t crc = 0xffffffff;
 
 	at = LOOP_FROM(r, at);
-	for (unsigned i = 0; i < max && i < len; i += 4, at += 4) {
+	for (unsigned i = 0; i < max && i + 4 < len; i += 8, at += 8) {
 		OPAQUE(at);
-		if (at + 4 > end)
+		if (at + 8 > end)
 			break;
-		crc ^= get32(at); /* the table is made for the byte order of this machine: see xdp.c */
-		crc = fixed_at()->crc[3][crc & 255] ^ fixed_at()->crc[2][crc >> 8 & 255] ^ fixed_at()->crc[1][crc >> 16 & 255] ^ fixed_at()->crc[0][crc >> 24];
+		crc = crc_word(crc ^ get32(at), 4) ^ crc_word(get32(at + 4), 0);
 	}
+	if (len & 4 && at + 4 <= end)
+		crc = crc_word(crc ^ get32(at), 0);
 	return ~crc;
 }
 
@@ -317,7 +326,10 @@ INLINE void question_read(struct question *q, const uint8_t *stun, const uint8_t
 	struct attributes a = {};
 	unsigned asked = 0, least;
 
-	if (q->len > STUN_HEAD && !attributes_read(&a, stun, q->len, end))
+	/* Nearly every question with an attribute has just this one. */
+	if (q->len == XDP_CHANGE_LEN && stun + XDP_CHANGE_LEN <= end && get32(stun + STUN_HEAD) == bpf_htonl(STUN_CHANGE_REQUEST << 16 | 4))
+		a.value = stun[XDP_CHANGE_LEN - 1];
+	else if (q->len > STUN_HEAD && !attributes_read(&a, stun, q->len, end))
 		return;
 	if ((classic && a.fingerprint) || (a.port && a.response_port == 0))
 		return;
@@ -336,33 +348,55 @@ INLINE void question_read(struct question *q, const uint8_t *stun, const uint8_t
 
 enum verdict { TAKEN, EMPTY, CONTENDED };
 
-/* Takes one answer out of the source's bucket; CPUs may do so at once, and none is given twice. */
-INLINE enum verdict limit_take(const struct run *r, const struct client *c, const bool v6)
+/* Where a client's bucket is, or will be. */
+struct source {
+	struct bucket_set *set;
+	uint32_t tag;
+};
+
+/* Long before it is wanted: the set is then on its way to the cache. */
+INLINE void source_find(struct source *s, const struct run *r, const struct client *c, const bool v6)
 {
-	const uint32_t interval = r->shared->interval, depth = r->shared->depth;
-	const uint64_t source = v6 ? (uint64_t)c->ip[1] << 32 | c->ip[0] : c->ip[0];
-	const uint64_t hash = bucket_hash(fixed_at()->key[0], fixed_at()->key[1], source, v6 ? 6 : 4);
-	const uint32_t tag = hash >> 32, now = (uint32_t)(bpf_ktime_get_coarse_ns() >> XDP_TICK_BITS);
-	struct bucket_set *set = &r->shared->buckets[hash % BUCKET_SETS];
+	const uint64_t hash = bucket_hash(&fixed_at()->key, v6 ? (uint64_t)c->ip[1] << 32 | c->ip[0] : c->ip[0], v6);
+
+	s->set = &r->shared->buckets[hash % BUCKET_SETS];
+	s->tag = hash >> 32;
+	(void)*(volatile uint64_t *)s->set;
+}
+
+/* Its own way of the set, or else that of the fullest bucket. */
+INLINE unsigned way_of(const struct source *s, uint32_t now, uint32_t depth)
+{
+	uint32_t least = ~0u;
 	unsigned at = 0;
-	uint32_t least = ~0u, lost, full;
+
+#pragma unroll
+	for (unsigned i = 0; i < BUCKET_WAYS; i++)
+		if (s->set->ways[i].tag == s->tag)
+			return i;
+#pragma unroll
+	for (unsigned i = 0; i < BUCKET_WAYS; i++) {
+		const uint32_t lost = bucket_lost(s->set->ways[i].full, now, depth);
+
+		at = lost < least ? i : at;
+		least = lost < least ? lost : least;
+	}
+	return at;
+}
+
+/* Takes one answer out of the source's bucket; CPUs may do so at once, and none is given twice. */
+INLINE enum verdict limit_take(const struct run *r, const struct source *s)
+{
+	const uint32_t interval = r->shared->interval, depth = r->shared->depth, tag = s->tag,
+		       now = (uint32_t)(bpf_ktime_get_coarse_ns() >> XDP_TICK_BITS);
+	struct bucket_set *set = s->set;
+	uint32_t lost, full;
 	struct bucket old, new;
+	unsigned at;
 
 	if (interval == 0)
 		return TAKEN;
-#pragma unroll
-	for (unsigned i = 0; i < BUCKET_WAYS; i++) {
-		lost = bucket_lost(set->ways[i].full, now, depth);
-		if (set->ways[i].tag == tag) {
-			at = i;
-			break;
-		}
-		if (lost < least) {
-			least = lost;
-			at = i;
-		}
-	}
-	at &= BUCKET_WAYS - 1;
+	at = way_of(s, now, depth) & (BUCKET_WAYS - 1);
 	*(uint64_t *)&old = *(volatile uint64_t *)&set->ways[at];
 	lost = old.tag == tag ? bucket_lost(old.full, now, depth) : 0;
 	full = lost + interval;
@@ -379,17 +413,27 @@ INLINE enum verdict limit_take(const struct run *r, const struct client *c, cons
 /* Copies a template up to the frame's end, and no further than zeros that stand behind it. */
 INLINE void answer_copy(const struct run *r, uint8_t *to, const struct xdp_answer *a, const uint8_t *end)
 {
-	unsigned i = 0;
+	unsigned i;
 
-	to = LOOP_FROM(r, to);
-	for (; i < XDP_ANSWER_MAX / 8; i++, to += 8) {
+	if (to + ANSWER_LEAST > end)
+		return;
+#pragma unroll
+	for (i = 0; i < ANSWER_LEAST / 8; i++)
+		((uint64_t *)to)[i] = ((const uint64_t *)a->bytes)[i];
+	to = LOOP_FROM(r, to + ANSWER_LEAST);
+	for (i = ANSWER_LEAST / 16; i < XDP_ANSWER_MAX / 16; i++, to += 16) {
 		OPAQUE(to);
-		if (to + 8 > end)
+		if (to + 16 > end)
 			break;
-		*(uint64_t *)to = ((const uint64_t *)a->bytes)[i];
+		((uint64_t *)to)[0] = ((const uint64_t *)a->bytes)[2 * i];
+		((uint64_t *)to)[1] = ((const uint64_t *)a->bytes)[2 * i + 1];
 	}
-	if (to + 4 <= end && i < XDP_ANSWER_MAX / 8)
-		put32(to, get32(a->bytes + i * 8));
+	for (i *= 4; i < XDP_ANSWER_MAX / 4; i++, to += 4) {
+		OPAQUE(to);
+		if (to + 4 > end)
+			break;
+		put32(to, ((const uint32_t *)a->bytes)[i]);
+	}
 }
 
 /* The port and address, plain or hidden by the id (RFC 8489 section 14.2). Returns their sum. */
@@ -403,8 +447,7 @@ INLINE uint64_t mapped_write(uint8_t *at, const struct client *c, const uint32_t
 	for (int i = 0; i < (v6 ? 4 : 1); i++) {
 		const uint32_t word = c->ip[i] ^ (id ? id[i] : 0);
 
-		put16(at + 2 + 4 * i, (uint16_t)word);
-		put16(at + 4 + 4 * i, (uint16_t)(word >> 16));
+		put32(at + 2 + 4 * i, word);
 		sum += word;
 	}
 	return sum;
@@ -414,7 +457,7 @@ INLINE uint64_t mapped_write(uint8_t *at, const struct client *c, const uint32_t
 INLINE bool answer_write(const struct run *r, uint8_t *ip, const uint8_t *end, const struct xdp_answer *a, const struct client *c, const uint32_t id[4],
 	const struct question *q, const bool v6)
 {
-	const unsigned head = v6 ? 40 : 20, ip_len = v6 ? 16 : 4, kind = q->shape / XDP_ASKED;
+	const unsigned head = v6 ? 40 : 20, ip_len = v6 ? 16 : 4, kind = a->kind;
 	const uint16_t port = q->response_port ? (uint16_t)q->response_port : c->port;
 	uint8_t *udp = ip + head, *stun = udp + 8;
 	uint64_t sum = a->sum + port;
@@ -524,10 +567,15 @@ INLINE int answer(struct xdp_md *ctx, const struct run *r, struct link *l, uint8
 	const uint8_t *udp = ip + (v6 ? 40 : 20), *stun = udp + 8;
 	struct question q = { .shape = XDP_SHAPES };
 	struct client c = { .port = get16(udp) };
+	struct source source;
+	const uint32_t only = 0;
+	const struct xdp_answers *all;
 	const struct xdp_answer *a;
-	uint32_t id[4], bank;
+	uint32_t id[4];
 	unsigned len;
 
+	ip_get(c.ip, ip + (v6 ? 8 : 12), v6);
+	source_find(&source, r, &c, v6);
 	if (!ip_read(ip, &len, v6) || len < 8 + STUN_HEAD || len > 8 + XDP_QUESTION_MAX || get16(udp + 4) != bpf_htons(len))
 		return XDP_PASS;
 	q.len = len - 8;
@@ -535,24 +583,23 @@ INLINE int answer(struct xdp_md *ctx, const struct run *r, struct link *l, uint8
 		return XDP_PASS;
 	if (stun + q.len > end || !checksum_right(r, ip, udp, len, end, v6))
 		return XDP_PASS;
-	ip_get(c.ip, ip + (v6 ? 8 : 12), v6);
 	if (!answerable(ip + (v6 ? 8 : 12), &c, &fixed_at()->places[v6], v6))
 		return XDP_PASS;
 	ip_get(id, stun + STUN_ID, true);
 	question_read(&q, stun, end);
 	FORGET(q.len, &r->cpu->scratch);
 	FORGET(q.shape, &r->cpu->scratch);
-	FORGET(q.response_port, &r->cpu->scratch);
-	FORGET(l->head, &r->cpu->scratch);
 	if (q.shape >= XDP_SHAPES)
 		return XDP_PASS;
 	if (q.shape >= XDP_FINGERPRINT * XDP_ASKED && crc_of(r, stun, q.len - 8, XDP_QUESTION_MAX, end) != q.crc)
 		return XDP_PASS;
-	bank = r->shared->bank[v6] & 1;
-	a = &r->answers->of[bank][v6][address][port][q.shape];
+	all = bpf_map_lookup_elem(&answers, &only);
+	if (!all)
+		return XDP_PASS;
+	a = &all->of[r->shared->bank[v6] & 1][v6][address][port][q.shape];
 	if (a->len == 0 || a->len > XDP_ANSWER_MAX)
 		return XDP_PASS;
-	switch (limit_take(r, &c, v6)) {
+	switch (limit_take(r, &source)) {
 	case EMPTY:
 		r->cpu->of[XDP_LIMITED]++;
 		return XDP_DROP;
@@ -601,10 +648,10 @@ int stun(struct xdp_md *ctx)
 {
 	uint8_t *at = (uint8_t *)(long)ctx->data, *end = (uint8_t *)(long)ctx->data_end;
 	const uint32_t cpu = bpf_get_smp_processor_id(), only = 0;
-	struct run r = { .shared = bpf_map_lookup_elem(&shared, &only), .answers = bpf_map_lookup_elem(&answers, &only) };
+	struct run r = { .shared = bpf_map_lookup_elem(&shared, &only) };
 	struct link l;
 
-	if (!r.shared || !r.answers || cpu >= XDP_CPUS)
+	if (!r.shared || cpu >= XDP_CPUS)
 		return XDP_PASS;
 	r.cpu = &r.shared->cpus[cpu];
 	switch (link_read(&l, at, end)) {

@@ -5,7 +5,7 @@
 
 #define SECOND 1000000u
 
-static const uint8_t secret[16] = "sixteen of these";
+static const uint8_t secret[LIMIT_SECRET] = "these are two times sixteen ones";
 
 static struct limit *limit_of(uint32_t rate)
 {
