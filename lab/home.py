@@ -74,8 +74,11 @@ class Home(Lab):
 
     def ruleset(self):
         if self.iptables:
-            saved = self.run("router", [f"{self.iptables}-save"]).stdout
-            return re.sub(r"^#.*\n|\[\d+:\d+\]", "", saved, flags=re.M)
+            rules = None
+            # iptables-nft-save asks in several parts, and somebody may change something meanwhile: what it says twice is so.
+            while rules != (rules := re.sub(r"^#.*\n|\[\d+:\d+\]", "", self.run("router", [f"{self.iptables}-save"]).stdout, flags=re.M)):
+                pass
+            return rules
         return self.nft("router", "list ruleset")
 
     def _elements(self, kind, name):

@@ -33,7 +33,9 @@ class Serving(unittest.TestCase):
         return outer_of(out.stdout)
 
     def relay_of(self, protocol, client, port):
-        return int(self.home.elements("outbound")[f"{protocol}.{client}.{port}"])
+        rules = self.home.elements("outbound")
+        self.assertIn(f"{protocol}.{client}.{port}", rules, "\n".join(self.gateway.lines[-20:]))
+        return int(rules[f"{protocol}.{client}.{port}"])
 
     def test_udp(self):
         """natpmpc's UDP mapping is reached by a stranger, who sees the outer endpoint and is seen by his own address"""
