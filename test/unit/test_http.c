@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <netinet/in.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/socket.h>
@@ -694,6 +695,32 @@ static void who_goes_away_while_he_waits_is_told_of(void **state)
 	close(fd);
 }
 
+/* Over TCP, whose end is seen otherwise than a socketpair's. */
+static void who_only_ends_his_side_has_gone_too(void **state)
+{
+	const struct sockaddr_in any = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+	const struct endpoint client = endpoint_ipv4(INADDR_LOOPBACK, 1);
+	const int listener = socket(AF_INET, SOCK_STREAM, 0), fd = socket(AF_INET, SOCK_STREAM, 0);
+	struct sockaddr_storage at;
+	socklen_t len = sizeof(at);
+
+	(void)state;
+	assert_int_equal(bind(listener, (const struct sockaddr *)&any, sizeof(any)), 0);
+	assert_int_equal(listen(listener, 1), 0);
+	assert_int_equal(getsockname(listener, (struct sockaddr *)&at, &len), 0);
+	assert_int_equal(connect(fd, (struct sockaddr *)&at, len), 0);
+	door_enter(f.http->door, accept4(listener, NULL, NULL, SOCK_NONBLOCK), &client);
+	say(fd, "POST /later HTTP/1.1\r\n" HOST "\r\n");
+	assert_non_null(f.later);
+	shutdown(fd, SHUT_WR);
+	turn();
+	assert_int_equal(f.gone, 1);
+	assert_int_equal(recv(fd, &at, sizeof(at), 0), 0); /* and is told so */
+	assert_null(f.http->requests);
+	close(fd);
+	close(listener);
+}
+
 static void a_stream_tells_what_is_written(void **state)
 {
 	struct http_chunk *c = http_chunk_new("data: 1\n\n", 9);
@@ -854,6 +881,7 @@ int main(void)
 		W(the_server_may_end_while_long_answers_are_made),
 		W(an_answer_may_come_later),
 		W(who_goes_away_while_he_waits_is_told_of),
+		W(who_only_ends_his_side_has_gone_too),
 		W(a_stream_tells_what_is_written),
 		W(a_slow_listener_is_dropped),
 		W(there_is_a_bound_on_streams),
