@@ -213,7 +213,7 @@ bool rules_gone(struct rules *r, uint64_t number)
 /* What is done for makes room, where it is half of the array. */
 static void tidy(struct removals *q)
 {
-	if (q->first * 2 < q->count)
+	if (q->first == 0 || q->first * 2 < q->count)
 		return;
 	memmove(q->at, q->at + q->first, (q->count - q->first) * sizeof(*q->at));
 	q->base += q->first;
