@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "gateway/pool.h"
+#include "gateway/hole/pool.h"
 #include "sys/cleanup.h"
 #include "sys/log.h"
 

@@ -3,9 +3,9 @@
 #ifndef GATEWAY_CONFIG_H
 #define GATEWAY_CONFIG_H
 
-#include "gateway/firewall.h"
-#include "gateway/permanent.h"
-#include "gateway/servers.h"
+#include "gateway/firewall/firewall.h"
+#include "gateway/state/permanent.h"
+#include "gateway/hole/servers.h"
 #include "lib/access.h"
 #include "sys/helper.h"
 #include "sys/options.h"

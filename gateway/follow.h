@@ -16,8 +16,8 @@
 #include <uv.h>
 
 #include "gateway/config.h"
-#include "gateway/gateway.h"
-#include "gateway/http.h"
+#include "gateway/core/gateway.h"
+#include "gateway/face/http.h"
 #include "gateway/natpmp_server.h"
 
 struct follow;

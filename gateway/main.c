@@ -9,11 +9,11 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
-#include "gateway/api.h"
+#include "gateway/face/api.h"
 #include "gateway/config.h"
 #include "gateway/follow.h"
-#include "gateway/gateway.h"
-#include "gateway/http.h"
+#include "gateway/core/gateway.h"
+#include "gateway/face/http.h"
 #include "gateway/natpmp_server.h"
 #include "gateway/preview.h"
 #include "gateway/service.h"

@@ -12,7 +12,7 @@
 
 #include <uv.h>
 
-#include "gateway/gateway.h"
+#include "gateway/core/gateway.h"
 
 struct natpmp_server;
 

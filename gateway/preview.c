@@ -8,7 +8,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "gateway/http.h"
+#include "gateway/face/http.h"
 #include "gateway/service.h"
 #include "sys/confine.h"
 #include "sys/netif.h"

@@ -13,7 +13,7 @@
 #include <uv.h>
 
 #include "gateway/config.h"
-#include "gateway/login.h"
+#include "gateway/face/login.h"
 
 struct service {
 	struct helper *helper; /* reads the configuration again, runs the firewall's programs and the hook */

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Writes the built UI as a C table (gateway/assets.h), plain and compressed, the same bytes at every run.
+"""Writes the built UI as a C table (gateway/face/assets.h), plain and compressed, the same bytes at every run.
 
     embed.py OUT.c FILE...
 """
@@ -36,7 +36,7 @@ def main():
         table.append(f'\t{{"{path}", "{TYPES[os.path.splitext(name)[1]]}", "{etag}", '
                      f"plain_{i}, gzip_{i}, {len(plain)}, {len(packed)}}},\n")
     with open(out, "w") as f:
-        f.write('/* Made by gateway/web/embed.py. */\n#include "gateway/assets.h"\n\n' + "".join(arrays)
+        f.write('/* Made by gateway/web/embed.py. */\n#include "gateway/face/assets.h"\n\n' + "".join(arrays)
                 + "const struct asset assets[] = {\n" + "".join(table)
                 + "};\nconst size_t asset_count = sizeof(assets) / sizeof(assets[0]);\n")
 

@@ -15,7 +15,7 @@ from lab.home import LAN1, ROUTER, STUN, Home, eventually
 from pmp import UDP, Pmp
 
 PORT = 9699
-BODY_MAX, ARRIVE, CLIENT_IDLE_MAX = 4096, 10, 32  # gateway/http.h
+BODY_MAX, ARRIVE, CLIENT_IDLE_MAX = 4096, 10, 32  # gateway/face/http.h
 IP_FREEBIND = 15
 
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * Whole connections, in pieces, through MHD and all guards, over a socketpair with the loop run by hand. What a route
- * sees is as gateway/http.h says; nothing is left when the connection has ended. The first byte says from where the
+ * sees is as gateway/face/http.h says; nothing is left when the connection has ended. The first byte says from where the
  * client comes and how long the pieces are.
  */
 #include <ctype.h>
@@ -12,7 +12,7 @@
 #include <unistd.h>
 
 #include "gateway/config.h"
-#include "gateway/http_request.h"
+#include "gateway/face/http_request.h"
 #include "sys/log.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);

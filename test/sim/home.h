@@ -10,7 +10,7 @@
 #ifndef TEST_SIM_HOME_H
 #define TEST_SIM_HOME_H
 
-#include "gateway/core.h"
+#include "gateway/core/core.h"
 
 #define MINUTE 60000ull
 #define HOUR   (60 * MINUTE)

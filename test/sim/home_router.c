@@ -10,7 +10,7 @@
 #include <sys/stat.h>
 
 #include "gateway/hooks.h"
-#include "gateway/statefile.h"
+#include "gateway/state/statefile.h"
 #include "sys/cleanup.h"
 #include "test/sim/sim.h"
 #include "test/sim/sockets.h"

@@ -8,7 +8,7 @@
 #ifndef TEST_SIM_WALL_H
 #define TEST_SIM_WALL_H
 
-#include "gateway/firewall.h"
+#include "gateway/firewall/firewall.h"
 
 #define WALL_MAX 512
 

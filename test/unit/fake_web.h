@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * fake_web - a web server and a gateway that are none: what gateway/api.c is tested and fuzzed between.
+ * fake_web - a web server and a gateway that are none: what gateway/face/api.c is tested and fuzzed between.
  *
  * Requests go straight to the table of routes; the gateway says what the test told it to say.
  */
 #ifndef TEST_FAKE_WEB_H
 #define TEST_FAKE_WEB_H
 
-#include "gateway/api.h"
+#include "gateway/face/api.h"
 
 #define FAKE_MAPPINGS 2000
 

@@ -5,8 +5,8 @@
 #include <jansson.h>
 #include <stdlib.h>
 
-#include "gateway/asks.h"
-#include "gateway/events.h"
+#include "gateway/face/asks.h"
+#include "gateway/face/events.h"
 #include "sys/clock.h"
 #include "sys/log.h"
 #include "test/unit/fake_web.h"

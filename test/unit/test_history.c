@@ -3,7 +3,7 @@
 
 #include <stdlib.h>
 
-#include "gateway/history.h"
+#include "gateway/face/history.h"
 
 #define BEGIN 7000000u
 #define STEP  (HISTORY_STEP_S * 1000u)

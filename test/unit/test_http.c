@@ -11,7 +11,7 @@
 #include <unistd.h>
 
 #include "gateway/config.h"
-#include "gateway/http_request.h"
+#include "gateway/face/http_request.h"
 #include "sys/log.h"
 
 #define COUNT(a) (sizeof(a) / sizeof((a)[0]))

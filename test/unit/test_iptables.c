@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* What gateway/firewall_iptables.c has iptables do, asked of the texts it hands over: a fake takes them, no rule is made. */
+/* What gateway/firewall/firewall_iptables.c has iptables do, asked of the texts it hands over: a fake takes them, no rule is made. */
 #include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "gateway/firewall.h"
+#include "gateway/firewall/firewall.h"
 #include "test/unit/test.h"
 
 /* What iptables-restore was given last, and what the programs are to say. */

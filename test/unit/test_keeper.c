@@ -8,8 +8,8 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-#include "gateway/keeper.h"
-#include "gateway/statefile.h"
+#include "gateway/state/keeper.h"
+#include "gateway/state/statefile.h"
 #include "sys/clock.h"
 
 static atomic_uint slow_ms, broken, synced; /* how long a sync takes, which error it gives, how many there were */

@@ -5,7 +5,7 @@
 #include <errno.h>
 #include <stdio.h>
 
-#include "gateway/permanent.h"
+#include "gateway/state/permanent.h"
 #include "sys/ini.h"
 
 struct config {

@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <uv.h>
 
-#include "gateway/rules.h"
+#include "gateway/firewall/rules.h"
 #include "sys/log.h"
 
 #define MANY 1000

@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <uv.h>
 
-#include "gateway/scrub.h"
+#include "gateway/firewall/scrub.h"
 #include "sys/clock.h"
 #include "sys/log.h"
 

@@ -8,7 +8,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "gateway/statefile.h"
+#include "gateway/state/statefile.h"
 #include "sys/cleanup.h"
 
 #define LAN1 0xc0a8010au /* 192.168.1.10 */

@@ -5,7 +5,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
-#include "gateway/tally.h"
+#include "gateway/firewall/tally.h"
 
 static const struct lease_key web = { LEASE_TCP, 0xc0a8010a, 80 }, game = { LEASE_UDP, 0xc0a8010a, 80 }, other = { LEASE_UDP, 0xc0a8010b, 80 };
 
