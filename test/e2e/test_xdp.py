@@ -8,7 +8,8 @@ Two worlds with the same addresses, one server answering before the network stac
     slow   the same, without --xdp
 
 A client's socket is a pair, one in each world: what it sends goes to both servers, and both must
-say the same.
+say the same. All is asked once more in generic mode, where the fast server's addresses stand at a bridge
+over eth0, which has no native mode.
 """
 import ctypes
 import fcntl
@@ -30,6 +31,7 @@ from test_server import (CHANGE, PADDING, RESPONSE_PORT, SOFTWARE, SUCCESS, WAIT
 
 ETHTOOL_STXCSUM, SIOCETHTOOL = 0x17, 0x8946
 V4, V6 = ("198.18.0.1", "198.18.0.2"), ("2001:db8::1", "2001:db8::2")
+SERVER = [*(f"{a}/24" for a in V4), *(f"{a}/64" for a in V6)]
 CLIENTS = [*(f"198.18.0.{n}/24" for n in range(9, 12)), "2001:db8::9/64"]
 DUAL = ["--ipv4", V4[0], "--ipv4", V4[1], "--ipv6", V6[0], "--ipv6", V6[1]]
 WORLDS = ("fast", "slow")
@@ -71,15 +73,19 @@ def pass_all(namespace):
     unittest.addModuleCleanup(os.close, link)
 
 
+def addresses_at(device, addresses):
+    """Lines for ip(8)."""
+    return [f"addr add {a} dev {device}" + (" nodad" if ":" in a else "") for a in addresses]
+
+
 def make_world(world):
     server, client = ns(world, "server"), ns(world, "client")
     a, b = f"sa{os.getpid()}", f"sb{os.getpid()}"
     for line in (f"netns add {server}", f"netns add {client}", f"link add {a} type veth peer name {b}",
                  f"link set {a} name eth0 netns {server}", f"link set {b} name eth0 netns {client}"):
         subprocess.run(["ip", *line.split()], check=True)
-    for namespace, addresses in ((server, [*(f"{a}/24" for a in V4), *(f"{a}/64" for a in V6)]), (client, CLIENTS)):
-        ip_in(namespace, "link set lo up", "link set eth0 up",
-              *(f"addr add {a} dev eth0" + (" nodad" if ":" in a else "") for a in addresses))
+    for namespace, addresses in ((server, SERVER), (client, CLIENTS)):
+        ip_in(namespace, "link set lo up", "link set eth0 up", *addresses_at("eth0", addresses))
     inside(client, lambda: feature(ETHTOOL_STXCSUM, 0))  # whole checksums, as a network has them
     pass_all(client)
 
@@ -137,10 +143,10 @@ class Twin:
 class Servers:
     """The server of each world."""
 
-    def __init__(self, args, **options):
+    def __init__(self, args, interface, **options):
         self.both = []
         for world in WORLDS:
-            more = ["--xdp", "eth0"] if world == "fast" else []
+            more = ["--xdp", interface] if world == "fast" else []
             self.both.append(inside(ns(world, "server"), lambda: ts.Server(*args, *more, **options)))
         self.fast, self.slow = self.both
 
@@ -161,10 +167,13 @@ class Servers:
 
 
 class Case(ts.Case):
+    interface = "eth0"
+    says = r"\[I\] xdp interface=eth0 mode=native addresses=[1-4]$"
+
     def serve(self, *args, **options):
-        servers = Servers(args, **options)
+        servers = Servers(args, self.interface, **options)
         self.addCleanup(servers.close)
-        servers.line(r"\[I\] xdp interface=eth0 mode=native addresses=")
+        servers.line(self.says)
         return servers
 
     def udp(self, local=None, v6=False):
@@ -259,6 +268,24 @@ Conversations.four = ts.Udp.four
 for _name in ("binding", "change_request", "classic", "one_address", "one_port", "response_port", "response_address", "padding",
               "errors", "silence"):
     setattr(Conversations, f"test_{_name}", borrowed(f"test_{_name}"))
+
+
+class Generic(Conversations):
+    """The same where the kernel runs the program, on packets of its own: at a bridge the driver cannot."""
+
+    interface = "br0"
+    says = r"\[W\] xdp interface=br0 mode=generic addresses=[1-4]: slower, since the driver has no native mode now: "
+
+    def shortDescription(self):
+        return f"generic mode: {super().shortDescription()}"
+
+    @classmethod
+    def setUpClass(cls):
+        server = ns("fast", "server")
+        cls.addClassCleanup(ip_in, server, "link del br0", *addresses_at("eth0", SERVER))
+        ip_in(server, "addr flush dev eth0", "link add br0 type bridge forward_delay 0", "link set eth0 master br0", "link set br0 up",
+              *addresses_at("br0", SERVER))
+
 
 def attached():
     """What `ip link` says of XDP at the fast server's interface."""
