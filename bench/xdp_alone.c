@@ -17,6 +17,7 @@
 
 #include "again.lskel.h" /* made at build */
 #include "bench/again.h"
+#include "lab/packet.h"
 #include "lib/stun.h"
 #include "server/xdp/answers.h"
 #include "server/xdp/program.h"
@@ -81,20 +82,6 @@ static void put16(uint8_t *at, size_t v)
 	at[1] = (uint8_t)v;
 }
 
-static uint32_t sum_more(uint32_t sum, const uint8_t *at, size_t len)
-{
-	for (size_t i = 0; i < len; i++)
-		sum += i % 2 ? at[i] : (uint32_t)at[i] << 8;
-	return sum;
-}
-
-static uint16_t sum_end(uint32_t sum)
-{
-	while (sum >> 16)
-		sum = (sum & 0xffff) + (sum >> 16);
-	return (uint16_t)~sum;
-}
-
 static size_t question_write(uint8_t *at, size_t max, const struct row *r)
 {
 	static const uint8_t chosen[12] = { 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12 };
@@ -142,9 +129,9 @@ static void frame_write(struct again *a, const struct row *r)
 	a->senders = r->fingerprint ? 0 : SENDERS - 1;
 	if (!r->v6) {
 		put16(ip + 4, 0xffff);
-		put16(ip + 10, sum_end(sum_more(0, ip, 20)));
+		put16(ip + 10, (uint16_t)~packet_sum(0, ip, 20));
 	}
-	put16(udp + 6, sum_end(sum_more(sum_more(17 + (uint32_t)len, ip + (r->v6 ? 8 : 12), 2 * ip_len), udp, len)));
+	put16(udp + 6, (uint16_t)~packet_sum(packet_sum(17 + (uint32_t)len, ip + (r->v6 ? 8 : 12), 2 * ip_len), udp, len));
 }
 
 static unsigned round_of(const struct again_bpf *again, const struct again *a)

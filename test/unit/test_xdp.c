@@ -17,6 +17,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "lab/packet.h"
 #include "lib/stun.h"
 #include "server/template.h"
 #include "server/xdp/answers.h"
@@ -135,21 +136,6 @@ static size_t get16(const uint8_t *at)
 	return (size_t)at[0] << 8 | at[1];
 }
 
-/* RFC 1071, a byte at a time. */
-static uint32_t sum_more(uint32_t sum, const uint8_t *at, size_t len)
-{
-	for (size_t i = 0; i < len; i++)
-		sum += i % 2 ? at[i] : (uint32_t)at[i] << 8;
-	return sum;
-}
-
-static uint16_t sum_end(uint32_t sum)
-{
-	while (sum >> 16)
-		sum = (sum & 0xffff) + (sum >> 16);
-	return (uint16_t)~sum;
-}
-
 static size_t ip_head(bool v6)
 {
 	return v6 ? 40 : 20;
@@ -157,9 +143,9 @@ static size_t ip_head(bool v6)
 
 static uint16_t udp_sum(const uint8_t *ip, bool v6, size_t udp_len)
 {
-	const uint32_t sum = sum_more(17 + (uint32_t)udp_len, ip + (v6 ? 8 : 12), v6 ? 32 : 8);
+	const uint32_t sum = packet_sum(17 + (uint32_t)udp_len, ip + (v6 ? 8 : 12), v6 ? 32 : 8);
 
-	return sum_end(sum_more(sum, ip + ip_head(v6), udp_len));
+	return (uint16_t)~packet_sum(sum, ip + ip_head(v6), udp_len);
 }
 
 static void checksums_set(struct frame *f)
@@ -170,7 +156,7 @@ static void checksums_set(struct frame *f)
 
 	if (!f->v6) {
 		put16(ip + 10, 0);
-		put16(ip + 10, sum_end(sum_more(0, ip, 20)));
+		put16(ip + 10, (uint16_t)~packet_sum(0, ip, 20));
 	}
 	if (f->ip + ip_head(f->v6) + len > f->len)
 		return;
@@ -317,7 +303,7 @@ static bool hear(struct heard *out, const struct frame *f, const struct bed *b)
 
 	if (at == 0 || (type != 0x0800 && !v6) || at + ip_head(v6) + 8 > f->len)
 		return false;
-	if (v6 ? ip[0] >> 4 != 6 || ip[6] != 17 : ip[0] != 0x45 || ip[9] != 17 || (get16(ip + 6) & 0xbfff) || sum_end(sum_more(0, ip, 20)) != 0)
+	if (v6 ? ip[0] >> 4 != 6 || ip[6] != 17 : ip[0] != 0x45 || ip[9] != 17 || (get16(ip + 6) & 0xbfff) || packet_sum(0, ip, 20) != 0xffff)
 		return false;
 	len = v6 ? get16(ip + 4) : get16(ip + 2) - 20;
 	if (len < 8 || len > 65535 || at + ip_head(v6) + len > f->len || get16(udp + 4) != len)
