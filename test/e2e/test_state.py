@@ -327,7 +327,7 @@ class Restarts(unittest.TestCase):
         gateway = self.start("--max-mappings-per-client", "1000", ready="mappings restored=500")
         pmp = Pmp(self.home)
         waits = []
-        while len(self.home.elements("inbound")) < 500:
+        while not waits or len(self.home.elements("inbound")) < 500:
             began = time.monotonic()
             self.assertEqual(pmp.raw(b"\0\x63").opcode, 0x80 | 0x63)
             waits.append(time.monotonic() - began)
