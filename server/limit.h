@@ -26,7 +26,7 @@ struct limit;
 
 /*
  * rate: answers per second and source, 1 to LIMIT_RATE_MAX. secret: random bytes. All
- * memory (256 KiB, 32,768 buckets) is taken and touched here. -ENOMEM.
+ * memory (64 KiB, 8,192 buckets) is taken and touched here. -ENOMEM.
  */
 int limit_new(struct limit **out, uint32_t rate, const uint8_t secret[LIMIT_SECRET]);
 /* From now on at this rate; buckets keep how full they are. */

@@ -346,8 +346,6 @@ INLINE void question_read(struct question *q, const uint8_t *stun, const uint8_t
 
 /* --- The limit --- */
 
-enum verdict { TAKEN, EMPTY, CONTENDED };
-
 /* Where a client's bucket is, or will be. */
 struct source {
 	struct bucket_set *set;
@@ -384,28 +382,28 @@ INLINE unsigned way_of(const struct source *s, uint32_t now, uint32_t depth)
 	return at;
 }
 
-/* Takes one answer out of the source's bucket; CPUs may do so at once, and none is given twice. */
-INLINE enum verdict limit_take(const struct run *r, const struct source *s)
+/*
+ * Takes one answer out of the source's bucket. No lock: of CPUs that take out of one bucket in the same instant one is counted, so a
+ * source's bound is the rate times the CPUs its questions come in on.
+ */
+INLINE bool limit_take(const struct run *r, const struct source *s)
 {
-	const uint32_t interval = r->shared->interval, depth = r->shared->depth, tag = s->tag,
+	const uint32_t interval = r->shared->interval, depth = r->shared->depth,
 		       now = (uint32_t)(bpf_ktime_get_coarse_ns() >> XDP_TICK_BITS);
-	struct bucket_set *set = s->set;
-	uint32_t lost, full;
-	struct bucket old, new;
-	unsigned at;
+	struct bucket old, new = { .tag = s->tag };
+	struct bucket *at;
+	uint32_t lost;
 
 	if (interval == 0)
-		return TAKEN;
-	at = way_of(s, now, depth) & (BUCKET_WAYS - 1);
-	*(uint64_t *)&old = *(volatile uint64_t *)&set->ways[at];
-	lost = old.tag == tag ? bucket_lost(old.full, now, depth) : 0;
-	full = lost + interval;
-	if (full > depth)
-		return EMPTY;
-	new.tag = tag;
-	new.full = now + full;
-	return __sync_val_compare_and_swap((uint64_t *)&set->ways[at], *(uint64_t *)&old, *(uint64_t *)&new) == *(uint64_t *)&old ?
-		TAKEN : CONTENDED;
+		return true;
+	at = &s->set->ways[way_of(s, now, depth) & (BUCKET_WAYS - 1)];
+	*(uint64_t *)&old = *(volatile uint64_t *)at; /* whole, and so it is written */
+	lost = interval + (old.tag == s->tag ? bucket_lost(old.full, now, depth) : 0);
+	if (lost > depth)
+		return false;
+	new.full = now + lost;
+	*(volatile uint64_t *)at = *(uint64_t *)&new;
+	return true;
 }
 
 /* --- The answer --- */
@@ -599,14 +597,9 @@ INLINE int answer(struct xdp_md *ctx, const struct run *r, struct link *l, uint8
 	a = &all->of[r->shared->bank[v6] & 1][v6][address][port][q.shape];
 	if (a->len == 0 || a->len > XDP_ANSWER_MAX)
 		return XDP_PASS;
-	switch (limit_take(r, &source)) {
-	case EMPTY:
+	if (!limit_take(r, &source)) {
 		r->cpu->of[XDP_LIMITED]++;
 		return XDP_DROP;
-	case CONTENDED:
-		return XDP_PASS;
-	case TAKEN:
-		break;
 	}
 	return answer_send(ctx, r, l, a, &c, id, &q, v6);
 }
