@@ -6,7 +6,7 @@ import socket
 import threading
 import time
 
-from lab.topology import Lab
+from lab.topology import PATIENCE, Lab
 
 PUBLIC, ROUTER = "203.0.113.1", "192.168.1.1"
 STUN, STUN_OTHER, STUN2 = "198.51.100.1", "198.51.100.2", "198.51.100.11"
@@ -139,7 +139,7 @@ class Echo:
             pass
 
 
-def knock_udp(lab, endpoint, data=b"hello", role="stranger", timeout=1.0, tries=3, s=None):
+def knock_udp(lab, endpoint, data=b"hello", role="stranger", timeout=2.0, tries=3, s=None):
     """What a stranger gets back for a datagram to an outer endpoint; None for silence."""
     s = s or lab.socket(role)
     s.settimeout(timeout)
@@ -156,7 +156,7 @@ def knock_udp(lab, endpoint, data=b"hello", role="stranger", timeout=1.0, tries=
     return None
 
 
-def knock_tcp(lab, endpoint, data=b"hello", role="stranger", timeout=3.0):
+def knock_tcp(lab, endpoint, data=b"hello", role="stranger", timeout=5.0):
     """What a stranger gets back over a connection to an outer endpoint; None when he is not let in."""
     s = lab.socket(role, socket.AF_INET, socket.SOCK_STREAM, timeout=timeout)
     try:
@@ -171,6 +171,7 @@ def knock_tcp(lab, endpoint, data=b"hello", role="stranger", timeout=3.0):
 
 def eventually(check, timeout=10.0, what="it"):
     """Calls check() until it gives something true, and returns that."""
+    timeout *= PATIENCE
     deadline = time.monotonic() + timeout
     while True:
         value = check()

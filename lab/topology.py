@@ -44,6 +44,8 @@ import time
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 NETNS_DIR = "/run/netns"
 CLONE_NEWNET = 0x40000000
+# A timeout says when what comes on a machine of its own is called missing; others work beside it, and it is waited for so many times longer.
+PATIENCE = 4
 
 GATEWAY = "192.0.2.1"  # net's address on each of its lines
 HOSTS = {  # directly on net: their addresses
@@ -147,6 +149,7 @@ class Process:
 
     def wait_line(self, text, timeout=10, after=0):
         """The first line (from index `after` on) that contains text; LabError when none comes."""
+        timeout *= PATIENCE
         deadline = time.monotonic() + timeout
         seen = after
         with self._news:
@@ -174,7 +177,7 @@ class Process:
 
     def wait(self, timeout=10):
         """Waits for its own end; returns the return code."""
-        code = self._popen.wait(timeout)
+        code = self._popen.wait(timeout * PATIENCE)
         self._reader.join(2)
         return code
 
@@ -183,7 +186,7 @@ class Process:
         if self._popen.poll() is None:
             self._popen.send_signal(signal)
             try:
-                self._popen.wait(timeout)
+                self._popen.wait(timeout * PATIENCE)
             except subprocess.TimeoutExpired:
                 self._popen.kill()
                 self._popen.wait()
@@ -474,7 +477,7 @@ class Lab:
     def nat(self, command):
         """A command to natbox; returns its answer, LabError when that is an error."""
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as s:
-            s.settimeout(10)
+            s.settimeout(10 * PATIENCE)
             s.connect(self.control)
             s.sendall(command.encode() + b"\n")
             answer = b""
@@ -508,7 +511,7 @@ class Lab:
                       stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         with popen:
             try:
-                out, err = popen.communicate(input, timeout=timeout)
+                out, err = popen.communicate(input, timeout=timeout * PATIENCE)
             except BaseException:
                 popen.kill()
                 raise
@@ -529,7 +532,7 @@ class Lab:
             raise
         return process
 
-    def socket(self, role, family=socket.AF_INET, type=socket.SOCK_DGRAM, proto=0, timeout=5):
+    def socket(self, role, family=socket.AF_INET, type=socket.SOCK_DGRAM, proto=0, timeout=5 * PATIENCE):
         """A socket living in a namespace, closed at the end if not before."""
         s = inside(self.ns(role), lambda: socket.socket(family, type, proto))
         s.settimeout(timeout)

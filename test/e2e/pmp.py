@@ -2,8 +2,9 @@
 """NAT-PMP as a client speaks it, byte by byte, for the gateway's tests."""
 import socket
 import struct
+import time
 
-from lab.home import ROUTER
+from lab.home import PATIENCE, ROUTER
 
 UDP, TCP = 1, 2  # opcodes
 
@@ -15,6 +16,7 @@ class Answer:
         self.data, self.source = data, source
         self.version, self.opcode, self.result, self.epoch = struct.unpack("!BBHI", data[:8])
         self.address = socket.inet_ntoa(data[8:12]) if len(data) == 12 else None
+        self.internal = None
         if len(data) == 16:
             self.internal, self.outer, self.lifetime = struct.unpack("!HHI", data[8:16])
 
@@ -31,7 +33,7 @@ class Pmp:
     def send(self, data):
         self.socket.sendto(data, (self.gateway, 5351))
 
-    def receive(self, timeout=5):
+    def receive(self, timeout=5 * PATIENCE):
         """An Answer, None when none comes."""
         self.socket.settimeout(timeout)
         try:
@@ -39,15 +41,25 @@ class Pmp:
         except TimeoutError:
             return None
 
-    def raw(self, data, timeout=5):
+    def raw(self, data, timeout=5 * PATIENCE):
         self.send(data)
         return self.receive(timeout)
 
-    def address(self, timeout=5):
-        return self.raw(b"\0\0", timeout)
+    def address(self, timeout=5 * PATIENCE):
+        self.send(b"\0\0")
+        return self.answer(lambda a: a.opcode == 0x80, timeout)
 
-    def map(self, opcode, port, lifetime=3600, timeout=10, wish=0):
-        return self.raw(struct.pack("!BBHHHI", 0, opcode, 0, port, wish, lifetime), timeout)
+    def map(self, opcode, port, lifetime=3600, timeout=10 * PATIENCE, wish=0):
+        self.send(struct.pack("!BBHHHI", 0, opcode, 0, port, wish, lifetime))
+        return self.answer(lambda a: a.opcode == 0x80 | opcode and a.internal == port, timeout)
+
+    def answer(self, fits, timeout):
+        """The first that fits: what comes late to an earlier question is not taken for it."""
+        deadline = time.monotonic() + timeout
+        while answer := self.receive(max(deadline - time.monotonic(), 1e-3)):
+            if fits(answer):
+                return answer
+        return None
 
     def silent_after(self, data):
         """Whether a datagram draws no answer: the next question's answer is the first that comes."""
@@ -64,6 +76,6 @@ def listen_to_announcements(home, role="lan1"):
     return s
 
 
-def announcement(s, timeout=5):
+def announcement(s, timeout=5 * PATIENCE):
     s.settimeout(timeout)
     return Answer(*s.recvfrom(100))
