@@ -4,10 +4,10 @@
 #include <errno.h>
 #include <jansson.h>
 #include <stdlib.h>
+#include <time.h>
 
 #include "gateway/face/asks.h"
 #include "gateway/face/events.h"
-#include "sys/clock.h"
 #include "sys/log.h"
 #include "test/unit/fake_web.h"
 
@@ -373,27 +373,31 @@ static void mappings_are_told_in_order_and_whole(void **state)
 	json_decref(json);
 }
 
+static double cpu_ms(void)
+{
+	return (double)clock() * 1000 / CLOCKS_PER_SEC;
+}
+
 static void a_thousand_mappings_are_told_in_milliseconds(void **state)
 {
-	uint64_t begin_us, best_us = UINT64_MAX;
+	double best_ms = 1e9;
 
 	(void)state;
 	for (unsigned i = 0; i < 1000; i++)
 		fake_add(i % 2 ? LEASE_TCP : LEASE_UDP, LAN1 + i % 7, (uint16_t)(60000 - i));
 	for (int i = 0; i < 5; i++) {
-		struct http_request *r;
+		const double begin_ms = cpu_ms();
+		struct http_request *r = get("/mappings");
+		const double took_ms = cpu_ms() - begin_ms;
 
-		begin_us = clock_us();
-		r = get("/mappings");
-		if (clock_us() - begin_us < best_us)
-			best_us = clock_us() - begin_us;
+		best_ms = took_ms < best_ms ? took_ms : best_ms;
 		assert_int_equal(r->status, 200);
 		if (i == 0)
 			print_message("%zu bytes\n", r->len);
 		fake_free(r);
 	}
-	print_message("1,000 mappings in %llu us\n", (unsigned long long)best_us);
-	assert_true(best_us < 200000); /* with sanitizers, on a machine that does much else */
+	print_message("1,000 mappings in %.1f ms\n", best_ms);
+	assert_true(best_ms < 200); /* with sanitizers */
 }
 
 static void the_status_is_whole_and_says_who_is_logged_in(void **state)

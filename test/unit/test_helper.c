@@ -305,7 +305,7 @@ static void who_reads_late_hears_of_the_end(void **state)
 		usleep(200000);
 		for (int i = 0; i < HELPER_JOBS_MAX; i++)
 			assert_int_equal(hook_end(fds[i], output, sizeof(output)), 0);
-		usleep(20000); /* until the helper has counted them out */
+		usleep(200000); /* until the helper has counted them out */
 	}
 	stop(h);
 }

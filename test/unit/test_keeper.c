@@ -201,15 +201,14 @@ static void a_note_that_failed_is_written_later(void **state)
 
 static void a_disk_that_hangs_keeps_nobody_waiting(void **state)
 {
-	const uint64_t began_ms = clock_ms();
 	uint64_t promise;
 
 	(void)state;
 	open_keeper(60000);
-	slow_ms = 2500;
+	slow_ms = 6000;
 	promise = keeper_promise(keeper);
 	run_until_saved(1);
-	assert_true(clock_ms() - began_ms < 2500);
+	assert_int_equal(synced, 0); /* it hangs yet */
 	assert_true(keeper_kept(keeper, promise));
 	slow_ms = 0;
 	run_until_saved(2);
