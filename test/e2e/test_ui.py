@@ -23,7 +23,7 @@ class Assets(unittest.TestCase):
         """The built assets in the tree are those that the sources build, byte for byte."""
         install()
         with tempfile.TemporaryDirectory() as scratch:
-            call(["node", "node_modules/vite/bin/vite.js", "build", "--outDir", scratch, "--emptyOutDir", "--logLevel", "warn"], 120)
+            call(["node", "node_modules/vite/bin/vite.js", "build", "--outDir", scratch, "--emptyOutDir", "--logLevel", "warn"], 300)
             self.assertEqual(sorted(os.listdir(scratch)), sorted(os.listdir(DIST)))
             for name in os.listdir(scratch):
                 self.assertTrue(read(scratch, name) == read(DIST, name), f"dist/{name} is not what src/ builds: npm run build")

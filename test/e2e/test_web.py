@@ -13,7 +13,7 @@ from ui import WEB, install
 
 URL = f"http://{ROUTER}:9699/"
 PASSWORD = "correct horse battery staple"
-STEP_S = 60  # for a step of the browser, on a busy machine
+STEP_S = 150  # for a step of the browser, on a busy machine
 
 
 class Person:

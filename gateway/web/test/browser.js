@@ -3,7 +3,7 @@
 import { chromium } from 'playwright-core';
 import { mock } from './mock.js';
 
-export const WAIT = 15000; // for anything, on a busy machine
+export const WAIT = 40000; // for anything, on a busy machine
 
 export const launch = () => chromium.launch({ executablePath: process.env.CHROMIUM || '/usr/bin/chromium', args: ['--no-sandbox', '--disable-gpu'], timeout: 60000 });
 

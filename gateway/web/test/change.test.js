@@ -10,7 +10,7 @@ before(async () => {
 });
 after(() => browser?.close());
 
-const on = (name, scenario, options, body) => test(name, { timeout: 90000 }, () => visit(browser, scenario, options, body));
+const on = (name, scenario, options, body) => test(name, { timeout: 180000 }, () => visit(browser, scenario, options, body));
 const refused = (text) => /status of (4|5)\d\d/.test(text);
 const posted = (g) => g.requests.filter((r) => r.startsWith('POST /mappings')).map((r) => JSON.parse(r.slice('POST /mappings '.length)));
 
@@ -73,13 +73,13 @@ on('what the gateway refuses is said where it belongs', 'healthy', { expected: r
 });
 
 on('a form closed while the hole is punched takes the wish back', 'empty', {}, async (page, g) => {
-  g.delay = 3000;
+  g.delay = 60000;
   await fill(page);
   await send(page);
   await page.getByRole('button', { name: 'Punching the hole…' }).waitFor();
   await page.getByRole('button', { name: 'Cancel' }).click();
   await page.locator('dialog').waitFor({ state: 'detached' });
-  await page.waitForTimeout(3500);
+  await until(() => g.gone === 1);
   assert.equal(g.mappings.size, 0);
   assert.equal(await page.locator('.toast').count(), 0);
 });
@@ -143,7 +143,7 @@ on('without a password the page says openly that there is none', 'healthy', {}, 
 });
 
 for (const way of ['clipboard', 'hand'])
-  test(`an outer address is copied by ${way}`, { timeout: 90000 }, () =>
+  test(`an outer address is copied by ${way}`, { timeout: 180000 }, () =>
     visit(browser, 'healthy', { permissions: ['clipboard-read', 'clipboard-write'] }, async (page) => {
       if (way === 'hand') await page.evaluate(() => Object.defineProperty(navigator, 'clipboard', { value: undefined }));
       await page.getByRole('button', { name: 'Copy 203.0.113.1:43006' }).click();

@@ -131,7 +131,7 @@ const freshStatus = () => ({
 export async function mock(scenario = 'healthy', port = 0) {
   const listeners = new Set();
   const g = {
-    status: freshStatus(), mappings: new Map(), log: [], points: [], password: '', delay: 300, nextOuter: null, requests: [], silent: false, loggedIn: false,
+    status: freshStatus(), mappings: new Map(), log: [], points: [], password: '', delay: 300, nextOuter: null, requests: [], gone: 0, silent: false, loggedIn: false,
     put(...list) {
       for (const m of list) {
         g.mappings.set(keyOf(m), m);
@@ -174,12 +174,15 @@ export async function mock(scenario = 'healthy', port = 0) {
     const taken = [...g.mappings.values()].find((m) => m.relay_port === relay_port && keyOf(m) !== keyOf(wish));
     if (taken) return refuse(res, 409, `relay_port ${relay_port} is ${keyOf(taken)}'s`);
     if (internal_port === 666) return refuse(res, 503, 'no STUN server answers');
-    setTimeout(() => {
-      if (res.destroyed) return;
+    const hole = setTimeout(() => {
       const m = mapping({ protocol, internal_ip, internal_port, description, lifetime, origin: 'web', until: Date.now() + lifetime * 1000, since: iso(Date.now()), relay_port: relay_port || 22222, remote_port: g.nextOuter || 45678 });
       g.put(m);
       answer(res, 200, { status: 'success', internal_ip, internal_port, public_ip: m.public_ip, external_port: m.remote_port, relay_port: m.relay_port, lifetime });
     }, g.delay);
+    res.on('close', () => {
+      clearTimeout(hole);
+      if (!res.writableEnded) g.gone++;
+    });
   };
 
   async function serve(req, res) {

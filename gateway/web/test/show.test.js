@@ -15,12 +15,12 @@ before(async () => {
 });
 after(() => browser?.close());
 
-const on = (name, scenario, options, body) => test(name, { timeout: 90000 }, () => visit(browser, scenario, options, body));
+const on = (name, scenario, options, body) => test(name, { timeout: 180000 }, () => visit(browser, scenario, options, body));
 const row = (page, text) => page.locator('.mapping', { hasText: text });
 const network = (text) => /ERR_|Failed to load resource/.test(text);
 
 for (const locale of ['en-US', 'zh-CN'])
-  test(`a first load in ${locale} is under 25 KB`, { timeout: 90000 }, () =>
+  test(`a first load in ${locale} is under 25 KB`, { timeout: 180000 }, () =>
     visit(browser, 'healthy', { locale }, async (page) => {
       const loaded = await page.evaluate(() =>
         ['navigation', 'resource'].flatMap((kind) => performance.getEntriesByType(kind)).map((e) => new URL(e.name).pathname.slice(1) || 'index.html').filter((name) => /\.(html|js|css)$/.test(name)));
