@@ -40,14 +40,14 @@ class Waiting(unittest.TestCase):
                 waiting = [pool.submit(web.post, "UDP", port) for port in (7001, 7002)]
                 eventually(lambda: {("UDP", LAN1, 7001), ("UDP", LAN1, 7002)} <= web.mappings().keys(), 5, "the mappings that wait")
                 self.assertEqual(web.delete("UDP", 7001).status, 200)
-                deleted = waiting[0].result(timeout=10)
+                deleted = waiting[0].result(timeout=20)  # it would wait for half a minute
                 self.assertEqual(deleted.status, 503)
                 self.assertIn("deleted", deleted.error)
                 self.assertFalse(waiting[1].done())
                 with open(conf, "w") as file:
                     file.write(f"[gateway]\n[mapping x]\nprotocol = udp\ninternal_ip = {LAN1}\ninternal_port = 7002\n")
                 os.kill(gateway.pid, signal.SIGHUP)
-                self.assertEqual(waiting[1].result(timeout=10).status, 503)
+                self.assertEqual(waiting[1].result(timeout=20).status, 503)
                 self.assertEqual(web.mappings()["UDP", LAN1, 7002]["origin"], "config")
 
 
@@ -89,7 +89,7 @@ class Slow(unittest.TestCase):
             self.assertEqual(web.get("/status").status, 200)
             statuses = collections.Counter()
             for s in slow:
-                s.settimeout(10)
+                s.settimeout(10 * PATIENCE)
                 statuses[s.recv(12)] += 1
                 s.close()
             size = len(web.get("/mappings").body)

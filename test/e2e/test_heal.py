@@ -19,9 +19,9 @@ class Healing(unittest.TestCase):
         began = time.monotonic()
         for op, outer in outers.items():
             if op == UDP:
-                eventually(lambda: knock_udp(home, (PUBLIC, outer), timeout=0.1, tries=1), within, f"{what}: UDP")
+                eventually(lambda: knock_udp(home, (PUBLIC, outer), timeout=0.5, tries=1), within, f"{what}: UDP")
             else:
-                eventually(lambda: knock_tcp(home, (PUBLIC, outer), timeout=0.3), within, f"{what}: TCP")
+                eventually(lambda: knock_tcp(home, (PUBLIC, outer), timeout=1), within, f"{what}: TCP")
         return time.monotonic() - began
 
 
@@ -57,7 +57,7 @@ class Firewall(Healing):
         self.reached(self.home, self.outers, 7001, 10, "a stranger's way in")
         took = time.monotonic() - began
         print(f"# {script.strip().splitlines()[0]!r}: strangers are in again after {took:.2f} s (the bar is 2 s)")
-        self.assertLess(took, 4, "the bar is 2 s; a test asserts twice that")
+        self.assertLess(took, 2 * PATIENCE)
         self.gateway.wait_line(said, after=mark)
         eventually(lambda: self.whole == {m: self.home.elements(m) for m in self.whole}, 2, "all mappings")
         self.assertEqual(self.home.members("servers"), self.servers)
@@ -115,7 +115,7 @@ class Firewall(Healing):
         stranger.bind((STRANGER, 9200))
         relay = self.whole["outbound"][f"udp.{LAN1}.7001"]
         self.home.nft("router", "flush map inet stunway inbound; add rule inet filter input udp dport " + relay + " accept")
-        deadline = time.monotonic() + 5
+        deadline = time.monotonic() + 5 * PATIENCE
         while time.monotonic() < deadline:
             stranger.sendto(b"now", (PUBLIC, self.outers[UDP]))
             stranger.settimeout(0.05)
@@ -157,8 +157,8 @@ class Line(Healing):
             answers = {op: pmp.map(op, port, timeout=1) for op in [UDP, TCP]}
             if not all(a and a.result == 0 for a in answers.values()):
                 return None
-            return knock_udp(home, (PUBLIC, answers[UDP].outer), timeout=0.2, tries=1) and \
-                knock_tcp(home, (PUBLIC, answers[TCP].outer), timeout=0.5)
+            return knock_udp(home, (PUBLIC, answers[UDP].outer), timeout=0.5, tries=1) and \
+                knock_tcp(home, (PUBLIC, answers[TCP].outer), timeout=1)
         began = time.monotonic()
         eventually(all_in, within, "the mappings")
         print(f"# {self.shortDescription()!r}: healed after {time.monotonic() - began:.2f} s")
@@ -182,7 +182,7 @@ class Line(Healing):
     def test_redial(self):
         """The line's interface vanishes and comes back as another with another address: nothing is lost (PPPoE redial)"""
         with Home() as home:
-            gateway, pmp, outers = self.mapped(home, "--fault-grace", "3")
+            gateway, pmp, outers = self.mapped(home, "--fault-grace", "5")
             relays = home.elements("outbound")
             self.ip(home, "link del wan")
             gateway.wait_line("no interface wan=wan")
@@ -190,7 +190,7 @@ class Line(Healing):
             self.assertEqual({op: pmp.map(op, 7001).outer for op in outers}, outers, "a renewal always succeeds")
             self.assertIsNone(pmp.map(UDP, 7002, timeout=0.5))
             self.assertIsNone(pmp.address(timeout=0.5))
-            time.sleep(max(0, began + 3.2 - time.monotonic()))
+            time.sleep(max(0, began + 5.2 - time.monotonic()))
             self.assertEqual(eventually(lambda: pmp.map(UDP, 7003, timeout=0.5), what="an answer").result, 3)
             self.wan_back(home, "100.64.0.8")
             self.healed(home, pmp, gateway, relays=relays)
@@ -273,10 +273,9 @@ class Line(Healing):
             answer = eventually(lambda: pmp.address(timeout=0.5), what="an answer from the new address")
             self.assertEqual((answer.address, answer.source[0]), (PUBLIC, "192.168.7.1"))
             self.ip(home, "addr del 192.168.7.1/24 dev lan")
-            time.sleep(0.5)
             again = Pmp(home, "lan2", bind="192.168.7.9", gateway="192.168.1.1")
             self.ip(home, "route replace 192.168.7.9/32 dev lan")
-            self.assertIsNone(again.address(timeout=0.5))
+            eventually(lambda: again.address(timeout=0.5) is None, what="silence")
 
     def test_lan_later(self):
         """A LAN that comes up later is served, also where none is named"""
@@ -338,7 +337,7 @@ class Renumbering(Healing):
             home.nat(f"renumber {new}")
             suspected = None
             learned = 0
-            while learned < self.COUNT and time.monotonic() - began < 20:
+            while learned < self.COUNT and time.monotonic() - began < 20 * PATIENCE:
                 if suspected is None and any("hole is checked again" in line or new in line for line in gateway.lines[mark:]):
                     suspected = time.monotonic()
                 time.sleep(0.1)
@@ -346,7 +345,7 @@ class Renumbering(Healing):
             took, since = time.monotonic() - began, time.monotonic() - (suspected or began)
             print(f"# {learned} of {self.COUNT} learned anew {took:.2f} s after the event (the bar is 4 s), {since:.2f} s after the suspicion (2 s)")
             self.assertEqual(learned, self.COUNT)
-            self.assertLess(took, 8, "the bar is 4 s; a test asserts twice that")
+            self.assertLess(took, 4 * PATIENCE)
             self.assertEqual(home.elements("outbound"), relays)
             eventually(lambda: announcement(s).address == new, 5, "the announcement")
             Echo(home, "lan1", 7001)

@@ -11,7 +11,7 @@ import tempfile
 import time
 import unittest
 
-from lab.home import LAN1, ROUTER, STUN, Home, eventually
+from lab.home import LAN1, PATIENCE, ROUTER, STUN, Home, eventually
 from pmp import UDP, Pmp
 
 PORT = 9699
@@ -32,7 +32,7 @@ class Reply:
 class Http:
     """A client on one of the laboratory's hosts that says just what it is told to."""
 
-    def __init__(self, home, role="lan1", address=ROUTER, port=PORT, timeout=15):
+    def __init__(self, home, role="lan1", address=ROUTER, port=PORT, timeout=15 * PATIENCE):
         self.host = f"{address}:{port}"
         self.socket = home.socket(role, socket.AF_INET, socket.SOCK_STREAM, timeout=timeout)
         self.socket.connect((address, port))
@@ -66,7 +66,7 @@ class Http:
         self.send("\r\n".join([*lines, "", ""]).encode("latin-1") + (body or b""))
         return self.receive(head_only=method == "HEAD")
 
-    def is_closed(self, within=2.0):
+    def is_closed(self, within=2.0 * PATIENCE):
         self.socket.settimeout(within)
         try:
             return self.socket.recv(1) == b""
@@ -83,7 +83,7 @@ class Http:
 CROWD = f"""
 import socket, sys, time
 def connect():
-    return socket.create_connection(("{ROUTER}", {PORT}), timeout=5)
+    return socket.create_connection(("{ROUTER}", {PORT}), timeout=30)
 print("begins", flush=True)
 if sys.argv[1] == "idle":
     held = []
@@ -276,8 +276,8 @@ class Serving(Case):
         print(f"# NAT-PMP under attack: median {statistics.median(times):.2f} ms, 99 % {times[len(times) * 99 // 100]:.2f} ms, worst {times[-1]:.1f} ms "
               f"of {len(times)} (quiet: {statistics.median(quiet):.2f}, {quiet[len(quiet) * 99 // 100]:.2f}, {quiet[-1]:.1f}); a page: median "
               f"{statistics.median(pages):.1f} ms; connections {connections}; a late request ended after {late:.1f} s")
-        self.assertLess(statistics.median(times), 10)
-        self.assertTrue(ARRIVE - 1 < late < ARRIVE + 5, late)
+        self.assertLess(statistics.median(times), max(10, 5 * statistics.median(quiet)))  # what else makes it wait is in both
+        self.assertTrue(ARRIVE - 1 < late < ARRIVE + 20, late)  # its bytes would last longer
         for attack in attacks:
             attack.stop()
         self.assertEqual(self.ask().status, 200)
@@ -306,12 +306,13 @@ class Options(Case):
         self.assertRegex(cookie, r"^stunway=[0-9a-f]{32}; HttpOnly; SameSite=Strict; Path=/$")
         for _ in range(5):
             self.assertEqual(self.ask(Authorization="Bearer wrong").status, 401)
-        reply = self.ask("POST", "/login", body=b'{"password":"sesame"}', **json)
-        self.assertEqual((reply.status, reply.headers["retry-after"]), (429, "1"))
+        def waits():  # unless it took longer than the wait to ask
+            reply = self.ask("POST", "/login", body=b'{"password":"sesame"}', **json)
+            return reply.status == 429 and reply or self.ask(Authorization="Bearer wrong") and None
+        self.assertRegex(eventually(waits, what="a wait").headers["retry-after"], r"^\d$")
         self.assertEqual(self.ask(Cookie=cookie.split(";")[0]).status, 200)  # who is logged in already does not wait
         self.assertEqual(self.ask(Authorization="Bearer sesame", role="lan2").status, 200)
-        time.sleep(1.1)
-        self.assertEqual(self.ask(Authorization="Bearer sesame").status, 200)
+        eventually(lambda: self.ask(Authorization="Bearer sesame").status == 200, what="the end of the wait")
         self.write("password", "")
         os.kill(gateway.pid, signal.SIGHUP)
         gateway.wait_line("its first line must be the password")

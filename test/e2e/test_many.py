@@ -13,7 +13,7 @@ COUNT = 700
 
 def map_all(s, ports):
     """Asks for all that are not granted yet, 50 each 100 ms, until all are."""
-    left, deadline = set(ports), time.monotonic() + 30
+    left, deadline = set(ports), time.monotonic() + 30 * PATIENCE
     s.settimeout(0.1)
     while left:
         assert time.monotonic() < deadline, f"{len(left)} of {len(ports)} were not granted"
@@ -37,11 +37,11 @@ class Many(unittest.TestCase):
             pmp = Pmp(home)
             map_all(pmp.socket, range(7001, 7001 + COUNT))
             self.assertEqual(len(home.elements("inbound")), COUNT)
+            pmp = Pmp(home)  # the same client: no late answer to what it asked for twice comes here
             pmp.socket.sendto(struct.pack("!BBHHHI", 0, UDP, 0, 0, 0, 0), (ROUTER, 5351))
             again = {7001, 7001 + COUNT // 2, 7000 + COUNT}
             for port in again:
                 pmp.socket.sendto(struct.pack("!BBHHHI", 0, UDP, 0, port, 0, 3600), (ROUTER, 5351))
-            pmp.socket.settimeout(5)
             answers = {}
             while len(answers) < 1 + len(again):
                 data = pmp.socket.recv(100)
@@ -49,7 +49,7 @@ class Many(unittest.TestCase):
             self.assertEqual(answers[0][:4], b"\0\x81\0\0")
             self.assertEqual(struct.unpack("!I", answers[0][12:16])[0], 0)
             self.assertEqual({port: struct.unpack("!I", answers[port][12:16])[0] for port in again}, dict.fromkeys(again, 120))
-            self.assertEqual(set(home.elements("inbound").values()), {f"{LAN1}.{port}" for port in again})
+            eventually(lambda: set(home.elements("inbound").values()) == {f"{LAN1}.{port}" for port in again}, what="the end of all others")
             Echo(home, "lan1", 7001)
             self.assertEqual(knock_udp(home, (PUBLIC, struct.unpack("!H", answers[7001][10:12])[0])), b"echo hello")
 

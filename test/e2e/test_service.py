@@ -136,7 +136,7 @@ echo "$STUNWAY_EVENT|$*|$STUNWAY_OLD_PUBLIC_IP:$STUNWAY_OLD_PUBLIC_PORT|$STUNWAY
         eventually(lambda: len(self.told()) == 1, what="open")
         event, said, old, at, lifetime = self.told()[0]
         self.assertEqual((event, said, old, at), ("open", words, ":", relay))
-        self.assertTrue(590 <= int(lifetime) <= 600, lifetime)
+        self.assertTrue(540 <= int(lifetime) <= 600, lifetime)
         gateway.wait_line("hook: said by the hook")
         self.home.nat("renumber 203.0.113.9")
         self.addCleanup(self.home.nat, f"renumber {PUBLIC}")
@@ -151,19 +151,18 @@ echo "$STUNWAY_EVENT|$*|$STUNWAY_OLD_PUBLIC_IP:$STUNWAY_OLD_PUBLIC_PORT|$STUNWAY
     def test_hook_hangs(self):
         """A hook that hangs is ended at its time, and meanwhile clients and other mappings' hooks are served; the latest state wins"""
         hook = self.hook(f"""case $4 in 7100) echo $$ >>{self.path('pids')}; trap '' TERM; while :; do sleep 1; done ;; esac""")
-        gateway = self.gateway("--hook", hook, "--hook-timeout", "3")
+        gateway = self.gateway("--hook", hook, "--hook-timeout", "5")
         pmp = Pmp(self.home)
         pmp.map(UDP, 7100)
         eventually(lambda: self.read("pids"), what="the hook that hangs")
-        began = time.monotonic()
         for _ in range(3):  # comes and goes while its hook hangs: nothing to be told in the end
             pmp.map(UDP, 7100, lifetime=0)
             pmp.map(UDP, 7100)
         pmp.map(UDP, 7100, lifetime=0)
         pmp.map(UDP, 7101)
-        eventually(lambda: any(" 7101 " in t[1] for t in self.told()), timeout=5, what="the other hook")
-        self.assertLess(time.monotonic() - began, 3)
-        gateway.wait_line("hook was ended: it took longer than 3 s event=open", timeout=20)
+        eventually(lambda: any(" 7101 " in t[1] for t in self.told()), what="the other hook")
+        self.assertFalse([line for line in gateway.lines if "hook was ended" in line], "while it hangs")
+        gateway.wait_line("hook was ended: it took longer than 5 s event=open", timeout=20)
         pid = int(self.read("pids").split()[0])
         self.assertEqual(status(pid), {})
         eventually(lambda: any(t[0] == "close" and " 7100 " in t[1] for t in self.told()), timeout=15, what="the close")
@@ -173,13 +172,16 @@ echo "$STUNWAY_EVENT|$*|$STUNWAY_OLD_PUBLIC_IP:$STUNWAY_OLD_PUBLIC_PORT|$STUNWAY
         """Of many mappings' hooks at most four run at a time, and each is told"""
         hook = self.write("hook", f"""#!/bin/sh
 echo "begin $4" >>{self.path("told")}
-sleep 0.3
+until [ -e {self.path("go")} ]; do sleep 0.1; done
 echo "end $4" >>{self.path("told")}
 """, 0o755)
         self.gateway("--hook", hook)
         ports = range(7150, 7162)
         for port in ports:
             Pmp(self.home).map(UDP, port)
+        eventually(lambda: self.read("told").count("begin") == 4, what="four hooks")
+        time.sleep(0.5)
+        self.write("go", "")
         eventually(lambda: self.read("told").count("end") == len(ports), timeout=20, what="every hook")
         running = most = 0
         for line in self.read("told").splitlines():
@@ -250,7 +252,9 @@ echo "end $4" >>{self.path("told")}
         self.assertIn(f"READY=1\nMAINPID={gateway.pid}\n", s.recv(1000).decode())
         self.assertEqual([s.recv(1000) for _ in range(3)], [b"WATCHDOG=1"] * 3)
         os.kill(gateway.pid, signal.SIGHUP)
-        heard = [s.recv(1000).decode() for _ in range(6)]
+        heard = []
+        while not heard or not heard[-1].startswith("READY=1"):
+            heard.append(s.recv(1000).decode())
         words = [h.split("\n")[0] for h in heard if h != "WATCHDOG=1"]
         self.assertEqual(words, ["RELOADING=1", "READY=1"])
         self.assertTrue(any(re.fullmatch(r"RELOADING=1\nMONOTONIC_USEC=\d+", h) for h in heard))
