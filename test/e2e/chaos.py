@@ -43,7 +43,7 @@ ABLE = tuple(filter(None, os.environ.get("STUNWAY_CHAOS_ABLE", "heal,state").spl
 PORTS = range(7000, 7008)
 CLIENTS = {"lan1": LAN1, "lan2": LAN2}
 CHECK_EVERY = 10
-SETTLE_S = 12
+SETTLE_S = 30
 PATIENCE_S = 0.15  # how long a client waits here for its answer; a later one is heard later
 MARK = 0x400000
 
@@ -238,7 +238,7 @@ class Chaos:
         self.undo_all()
         self.tell("the end: nothing disturbs any more")
         self._until(lambda: self.breaches(False), SETTLE_S, "at the end")
-        self._until(self._unreachable, 30, "at the end, asked again and again")
+        self._until(self._unreachable, 60, "at the end, asked again and again")
         self._until(lambda: self.breaches(True), SETTLE_S, "at the end")
         self.tell(f"{sum(w.wanted for w in self.wishes.values())} mappings reached")
         self._stop_gateway()
@@ -250,8 +250,8 @@ class Chaos:
             wish.ask(3600)
             wish.hear(PATIENCE_S)
         for wish in [w for w in self.wishes.values() if w.wanted]:
-            knock = knock_tcp(self.home, (self.public, wish.outer or 1), timeout=0.5) if wish.opcode == TCP else \
-                knock_udp(self.home, (self.public, wish.outer or 1), timeout=0.3, tries=2)
+            knock = knock_tcp(self.home, (self.public, wish.outer or 1), timeout=2) if wish.opcode == TCP else \
+                knock_udp(self.home, (self.public, wish.outer or 1), timeout=1, tries=2)
             if wish.sure != "held" or knock != b"echo hello":
                 found.append(f"{wish.key} {wish.sure}, told {self.public}:{wish.outer}: {knock}")
         return found

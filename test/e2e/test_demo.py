@@ -14,7 +14,7 @@ from lab.topology import ROOT, namespaces
 
 def demo(**env):
     return subprocess.run([sys.executable, "-m", "lab.demo", "--once"], cwd=ROOT, env={**os.environ, **env}, text=True,
-                          stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=120)
+                          stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=300)
 
 
 class Demo(unittest.TestCase):
@@ -44,7 +44,7 @@ class Demo(unittest.TestCase):
         url = said[-1].split()[-1]
 
         def ask(path):
-            with urllib.request.urlopen(url + path, timeout=10) as answer:
+            with urllib.request.urlopen(url + path, timeout=60) as answer:
                 return answer.read().decode()
 
         def moved():
@@ -55,7 +55,7 @@ class Demo(unittest.TestCase):
         eventually(lambda: moved() > before, 30, "traffic")
         show.send_signal(signal.SIGINT)
         self.assertIn("left no rule behind", show.stdout.read())
-        self.assertEqual(show.wait(30), 0)
+        self.assertEqual(show.wait(120), 0)
 
     def test_failure_is_told(self):
         """Without its programs it ends with 1 and one line that says what failed"""

@@ -287,8 +287,8 @@ class Behind(Case):
 
     def test_natdiscovery_lifetime(self):
         """turnutils_natdiscovery -t: a mapping that lives is answered at its port (RESPONSE-PORT), one that timed out is not"""
-        self.nat(mapping="ei", filtering="ei", ports="random", udp_timeout=3)
-        alive, dead = at_once((natdiscovery, "-t", "-T", "1", PLAIN), (natdiscovery, "-t", "-T", "5", TRANSLATED))
+        self.nat(mapping="ei", filtering="ei", ports="random", udp_timeout=5)
+        alive, dead = at_once((natdiscovery, "-t", "-T", "1", PLAIN), (natdiscovery, "-t", "-T", "8", TRANSLATED))
         self.assertEqual(len(alive.answers), 2, alive.text)
         self.assertNotEqual(alive.answers[0]["reflexive"], alive.answers[1]["reflexive"])
         self.assertEqual(len(dead.answers), 1, dead.text)

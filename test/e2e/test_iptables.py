@@ -97,7 +97,7 @@ class Own(unittest.TestCase):
             Echo(home, "lan1", 7200)
             outer = pmp.map(UDP, 7200).outer
             self.iptables(home, "-t", "nat", "-F", "PREROUTING")
-            eventually(lambda: knock_udp(home, (PUBLIC, outer), timeout=0.3, tries=1) == b"echo hello", what="strangers are in again")
+            eventually(lambda: knock_udp(home, (PUBLIC, outer), timeout=1, tries=1) == b"echo hello", what="strangers are in again")
             gateway.wait_line("[W] somebody took our mappings from the firewall")
             self.assertEqual(pmp.map(TCP, 7201).result, 0)
             self.assertEqual(gateway.stop(), 0)

@@ -21,7 +21,7 @@ import sys
 import time
 import unittest
 
-from lab.topology import ROOT, Lab, LabError, namespaces, sweep
+from lab.topology import PATIENCE, ROOT, Lab, LabError, namespaces, sweep
 
 STUN, STUN_2, STRANGER, CUSTOMER = "198.51.100.1", "198.51.100.2", "192.0.2.66", "100.64.0.3"
 STUN6, STRANGER6, CUSTOMER6 = "2001:db8:100::1", "2001:db8:2::66", "2001:db8:64::3"
@@ -46,7 +46,7 @@ def family_of(address):
     return socket.AF_INET6 if ":" in address else socket.AF_INET
 
 
-def until(condition, timeout=10):
+def until(condition, timeout=10 * PATIENCE):
     """Waits for condition() to be true; returns what it returned last."""
     deadline = time.monotonic() + timeout
     while not (value := condition()) and time.monotonic() < deadline:
@@ -112,7 +112,7 @@ class NatboxTest(unittest.TestCase):
         """Connects to a listener; returns the accepted connection and the address it came from."""
         client.connect(server.getsockname()[:2])
         accepted, source = server.accept()
-        accepted.settimeout(5)
+        accepted.settimeout(5 * PATIENCE)
         return self.keep(accepted), source[:2]
 
     def assert_arrives(self, sender, receiver, to):
@@ -416,7 +416,7 @@ class Time(NatboxTest):
 
     def test_udp_timeout(self):
         """An idle UDP mapping ends after its time; then its outer port leads nowhere."""
-        lab.start_nat(udp_timeout=1, ports="random")
+        lab.start_nat(udp_timeout=2, ports="random")
         client, server = self.udp("customer", CUSTOMER), self.udp("stun", STUN)
         outer = self.outer_udp(client, server)
         self.assert_arrives(server, client, outer)
@@ -425,11 +425,11 @@ class Time(NatboxTest):
         self.assertNotEqual(self.outer_udp(client, server), outer)
 
     def refreshed(self, inbound_refresh, send_for):
-        """Does the mapping live 3 s, its time being 2 s, while send_for(client, server, outer) is called?"""
-        lab.start_nat(udp_timeout=2, inbound_refresh=inbound_refresh)
+        """Does the mapping live 5 s, its time being 4 s, while send_for(client, server, outer) is called?"""
+        lab.start_nat(udp_timeout=4, inbound_refresh=inbound_refresh)
         client, server = self.udp("customer", CUSTOMER), self.udp("stun", STUN)
         outer = self.outer_udp(client, server)
-        end = time.monotonic() + 3
+        end = time.monotonic() + 5
         while time.monotonic() < end:
             send_for(client, server, outer)
             time.sleep(0.1)
@@ -475,12 +475,12 @@ class Time(NatboxTest):
 
     def test_tcp_timeout(self):
         """An established TCP session that is idle for its time is forgotten, a half open one after its own."""
-        lab.start_nat(tcp_timeout=1, tcp_transitory=1)
+        lab.start_nat(tcp_timeout=2, tcp_transitory=2)
         server, client = self.listener("stun", STUN), self.tcp("customer", CUSTOMER)
         accepted, _ = self.connect(client, server)
         self.assertTrue(self.gone("tcp"))
         self.assert_dropped("no-mapping", lambda: accepted.sendall(b"late"))
-        lab.start_nat(tcp_timeout=7440, tcp_transitory=1)
+        lab.start_nat(tcp_timeout=7440, tcp_transitory=2)
         half = self.tcp("customer", CUSTOMER)
         half.setblocking(False)
         half.connect_ex(("198.51.100.200", 9))
@@ -737,7 +737,7 @@ class RunTime(NatboxTest):
                 sender.sendto(b"%d" % i, to)
                 if i % 50 == 49:
                     arrived += self.drain(receiver, 0.02)
-            arrived += self.drain(receiver, 0.3)
+            arrived += self.drain(receiver, 1)
             lost = lab.dump()["counters"]["drops"]["loss"] - before
             self.assertTrue(400 <= arrived + lost < 420, (arrived, lost))  # the kernel's own multicasts count, too
             self.assertTrue(60 < lost < 200, lost)
@@ -754,17 +754,19 @@ class RunTime(NatboxTest):
         began = time.monotonic()
         outer = self.outer_udp(client, server)
         self.assert_arrives(server, client, outer)
-        self.assertTrue(0.2 <= time.monotonic() - began < 3)
+        self.assertGreaterEqual(time.monotonic() - began, 0.2)
         for i in range(50):
             client.sendto(b"%d" % i, server.getsockname())
         self.assertEqual([int(server.recv(10)) for _ in range(50)], list(range(50)))
         self.assertGreaterEqual(float(re.search(r"time=([\d.]+)", lab.run(
             "customer", ["ping", "-c1", STUN]).stdout)[1]), 200)
         lab.nat("delay 0")
-        began = time.monotonic()
-        for _ in range(5):
+        fastest = 1
+        for _ in range(20):
+            began = time.monotonic()
             self.outer_udp(client, server)
-        self.assertLess(time.monotonic() - began, 0.5)
+            fastest = min(fastest, time.monotonic() - began)
+        self.assertLess(fastest, 0.1)
 
     def test_jitter(self):
         """jitter makes datagrams overtake each other, both ways, and loses none."""
@@ -783,13 +785,13 @@ class RunTime(NatboxTest):
         lab.start_nat(duplicate=30)
         client, server = self.udp("customer", CUSTOMER), self.udp("stun", STUN)
         outer = self.outer_udp(client, server)
-        self.drain(server, 0.1)
+        self.drain(server, 0.3)
         for sender, receiver, to in [(client, server, server.getsockname()), (server, client, outer)]:
             arrived = 0
             for i in range(200):
                 sender.sendto(b"%d" % i, to)
                 if i % 50 == 49:
-                    arrived += self.drain(receiver, 0.1)
+                    arrived += self.drain(receiver, 0.3)
             self.assertTrue(230 < arrived < 300, arrived)
         lab.nat("set duplicate 100")
         client.sendto(b"twin", server.getsockname())
@@ -892,7 +894,7 @@ class RunTime(NatboxTest):
             self.assertTrue(done.stdout.startswith("error:") and named in done.stdout, done.stdout)
         self.assertRaises(LabError, lab.nat, "jump")
         s = self.keep(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM))
-        s.settimeout(5)
+        s.settimeout(5 * PATIENCE)
         s.connect(lab.control)
         s.sendall(b"delay 0\nflush\nflu")  # several lines at once, and one in two parts
         s.sendall(b"sh\n")
@@ -1019,8 +1021,8 @@ class Hostile(NatboxTest):
     def finish(self, *reasons):
         """natbox lives, works, and has counted these."""
         self.assertTrue(until(lambda: all(lab.dump()["counters"]["drops"][r] for r in reasons)), lab.dump()["counters"])
-        self.drain(self.client, 0.05)
-        self.drain(self.server, 0.05)
+        self.drain(self.client, 0.3)
+        self.drain(self.server, 0.3)
         self.assertEqual(self.outer_udp(self.client, self.server), self.outer)
         self.assert_arrives(self.server, self.client, self.outer)
 
@@ -1080,7 +1082,7 @@ class Hostile(NatboxTest):
             if i % 100 == 99:
                 lab.nat("set hairpin on")  # natbox keeps up
         lab.nat("flush")
-        self.drain(self.server, 0.2)
+        self.drain(self.server, 1)
         self.outer = self.outer_udp(self.client, self.server)
         self.finish("malformed", "fragment", "protocol", "no-mapping")
 
@@ -1143,7 +1145,7 @@ class Laboratory(unittest.TestCase):
                    "from lab.topology import Lab\n"
                    "lab = Lab(router=False); lab.up(); lab.spawn('stun', ['sleep', '300'])\n"
                    "print(lab.prefix, flush=True); os.kill(os.getpid(), signal.SIGKILL)")
-        done = subprocess.run([sys.executable, "-c", program, ROOT], capture_output=True, text=True, timeout=30)
+        done = subprocess.run([sys.executable, "-c", program, ROOT], capture_output=True, text=True, timeout=30 * PATIENCE)
         prefix = done.stdout.strip()
         self.assertTrue(prefix.startswith("sw"), done.stderr)
         sweep()
@@ -1161,7 +1163,7 @@ class Laboratory(unittest.TestCase):
                 prefix = p.stdout.readline().strip()
                 self.assertTrue([n for n in namespaces() if n.startswith(prefix + "-")])
                 p.send_signal(number)
-                p.wait(20)
+                p.wait(20 * PATIENCE)
             self.assertFalse([n for n in namespaces() if n.startswith(prefix + "-")])
 
 

@@ -166,7 +166,7 @@ class Operation(Case):
         self.assertEqual(self.ask(self.udp(), (V4[0], 3478), request())[0].type, SUCCESS)
         late = time.monotonic()
         self.assert_closed(mute[-1])  # after its deadline
-        self.assertLess(time.monotonic() - late, 10)
+        self.assertLess(time.monotonic() - late, 30)
         long = self.tcp(METRICS)
         long.sendall(b"GET /metrics HTTP/1.1\r\nA: " + b"a" * 3000)
         self.assertTrue(self.exactly(long, 12).endswith(b"431"))

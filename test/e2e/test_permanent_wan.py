@@ -38,7 +38,7 @@ class OnWan(unittest.TestCase):
         self.relay = listed(self.gateway)["UDP", 7404]["relay"]
         eventually(lambda: self.rule() == {f"{address}.7404"}, 10, "the rule")
         eventually(lambda: (m := listed(self.gateway)["UDP", 7404])["state"] == "open" and
-                   knock_udp(self.home, (PUBLIC, int(m["outer"].rsplit(":", 1)[1])), timeout=0.5, tries=1) == b"echo hello", 10, "an echo")
+                   knock_udp(self.home, (PUBLIC, int(m["outer"].rsplit(":", 1)[1])), timeout=1, tries=1) == b"echo hello", 10, "an echo")
 
     def test_follows(self):
         """It goes along with the line's address, its relay port and the file with it, also over a restart at another one"""

@@ -25,8 +25,8 @@ def ready(gateway, n):
 
 class Pool(unittest.TestCase):
     def test_at_once(self):
-        """While STUN servers are 400 ms away a new mapping is answered from the pool within 250 ms, and it fills up again"""
-        with Home({**FULL_CONE, "delay": 200}) as home:
+        """While STUN servers are 800 ms away a new mapping is answered from the pool before they could be asked, and it fills up again"""
+        with Home({**FULL_CONE, "delay": 400}) as home:
             gateway = home.gateway("--pool", "3")
             eventually(lambda: ready(gateway, 3), 25, "a full pool")
             pmp = Pmp(home)
@@ -38,9 +38,9 @@ class Pool(unittest.TestCase):
                 took.append(time.monotonic() - began)
                 self.assertEqual(answer.result, 0)
                 knock = knock_udp if op == UDP else knock_tcp
-                self.assertEqual(knock(home, (PUBLIC, answer.outer), timeout=5), b"echo hello")
+                self.assertEqual(knock(home, (PUBLIC, answer.outer), timeout=10), b"echo hello")
             print("# answers from the pool:", ", ".join(f"{t * 1000:.1f} ms" for t in took))
-            self.assertLess(max(took), 0.25)
+            self.assertLess(max(took), 0.8)
             eventually(lambda: ready(gateway, 3), 10, "a full pool")
             self.assertEqual(len(home.elements("outbound")), 6, "spare holes are no rules")
             self.assertEqual(gateway.stop(), 0)
@@ -135,14 +135,14 @@ class Servers(unittest.TestCase):
             pmp = Pmp(home)
             asks = [struct.pack("!BBHHHI", 0, UDP, 0, 8000 + i, 0, 3600) for i in range(100)]
             for ask in asks:
-                self.assertEqual(pmp.raw(ask, 10).result, 0)
+                self.assertEqual(pmp.raw(ask).result, 0)
             home.nat("renumber 203.0.113.7")
-            gateway.wait_line("public address=203.0.113.7", timeout=10)
+            gateway.wait_line("public address=203.0.113.7")
             moved = time.monotonic()
             eventually(lambda: self.moved(gateway) == 100, 6, "100 changes")
             took = time.monotonic() - moved
             print(f"# 100 mappings re-learned {took:.2f} s after the line")
-            self.assertLess(took, 2)
+            self.assertLess(took, 2 * PATIENCE)
             most = max(sum(t <= other < t + 1 for other in times) for t in times)
             print(f"# at most {most} questions within a second, {len(times)} in all")
             self.assertGreater(most, 50, "the server was asked at all")
@@ -151,7 +151,7 @@ class Servers(unittest.TestCase):
     def test_moved_server(self):
         """When none of a name's addresses answers the name is looked up again, and the holes go where it says"""
         with Home() as home:
-            dns = home.socket("stranger", timeout=25)
+            dns = home.socket("stranger", timeout=25 * PATIENCE)
             dns.bind((STRANGER, 53))
             conf = f"{home.directory}/resolv.conf"
             with open(conf, "w", encoding="ascii") as f:

@@ -22,7 +22,7 @@ import unittest
 from concurrent.futures import ThreadPoolExecutor
 from queue import SimpleQueue
 
-from lab.topology import Lab
+from lab.topology import PATIENCE, Lab
 from test_server import CHANGE, COOKIE, ERROR, ERROR_CODE, MAPPED, ORIGIN, OTHER, SUCCESS, UNKNOWN, XOR_MAPPED, Message
 
 CUSTOMER, CUSTOMER6, OUTER = "100.64.0.3", "2001:db8:64::3", "203.0.113.1"
@@ -59,7 +59,7 @@ def wait_answer(lab, address, port):
     """Until there is a STUN server."""
     question = struct.pack(">HHI12s", 1, 0, COOKIE, b"is there one")
     with lab.socket("net", timeout=0.1) as s:
-        for _ in range(200):
+        for _ in range(200 * PATIENCE):
             try:
                 s.sendto(question, (address, port))
                 s.recv(1000)

@@ -22,7 +22,7 @@ import unittest
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 BUILD = os.path.join(ROOT, os.environ.get("STUNWAY_BUILD", "build"))
 PROBE, SERVER = os.path.join(BUILD, "stunway-probe"), os.path.join(BUILD, "stunway-server")
-WAIT = 30  # seconds until something that must come is called missing
+WAIT = 60  # seconds until something that must come is called missing
 KEYS = ["type", "external", "local", "info", "port_mode", "mapping", "filtering", "confidence", "server"]
 COOKIE = 0x2112A442
 
@@ -265,7 +265,7 @@ class NoVerdict(Case):
         name = self.start(Odd(lambda request, client: []))
         began = time.monotonic()
         v = verdict("-t", "2", name, code=3)
-        self.assertLess(time.monotonic() - began, 5)
+        self.assertLess(time.monotonic() - began, 10)
         self.assertEqual((v["type"], v["external"], v["mapping"], v["server"]), ("Blocked", None, "", name))
         self.assertIn(f"no answer from {name} in ", v["info"])
         r = run("-t", "2", name)
@@ -283,7 +283,7 @@ class NoVerdict(Case):
         """a name that does not resolve is an Error that names it, within the timeout"""
         began = time.monotonic()
         v = verdict("-t", "2", "no-such-name.invalid", code=1)
-        self.assertLess(time.monotonic() - began, 5)
+        self.assertLess(time.monotonic() - began, 10)
         self.assertEqual((v["type"], v["external"], v["local"]), ("Error", None, None))
         self.assertIn("cannot resolve 'no-such-name.invalid': ", v["info"])
         self.assertEqual(v["server"], "no-such-name.invalid:3478")
@@ -327,7 +327,7 @@ class NoVerdict(Case):
                     success(request, (0x20, xor_address(*client)))[:-3]] * 40
         began = time.monotonic()
         v = verdict("-t", "2", self.start(Odd(flood)), code=3)
-        self.assertLess(time.monotonic() - began, 6)
+        self.assertLess(time.monotonic() - began, 12)
         self.assertEqual((v["type"], v["external"]), ("Blocked", None))
 
     def test_foreign_local(self):
@@ -397,7 +397,7 @@ class Alone(Case):
         began = time.monotonic()
         v = self.verdict("-t 1 stun.example.org", "ip link add v0 type veth peer name v1", "ip link set v0 up", "ip link set v1 up",
                          "ip addr add 192.0.2.1/24 dev v0", "mount --bind " + self.file("nameserver 192.0.2.53\n") + " /etc/resolv.conf")
-        self.assertLess(time.monotonic() - began, 5)
+        self.assertLess(time.monotonic() - began, 9)  # the resolver itself gives up after ten
         self.assertEqual((v["type"], v["info"]),
                          ("Error", "cannot resolve 'stun.example.org': no answer from the name server in 1.0 s"))
 

@@ -9,7 +9,7 @@ from lab.home import *
 from pmp import Pmp, TCP, UDP
 
 BAR_S = 4
-NOISE_S = 2  # of a busy machine
+NOISE_S = 8  # of a busy machine
 
 
 def outers(gateway):
@@ -108,7 +108,7 @@ class Silence(unittest.TestCase):
             eventually(lambda: all(int(outer.rpartition(":")[2]) not in relays for outer in outers(gateway).values()), 30, "the last new port")
             took = time.monotonic() - began
             print(f"# {took:.2f} s after the line was back")
-            self.assertLess(took, 5)
+            self.assertLess(took, 5 + NOISE_S)
 
 
 class Rate(unittest.TestCase):
@@ -118,7 +118,7 @@ class Rate(unittest.TestCase):
             gateway = home.gateway("--stun-rate", "1", "--pool", "0")
             gateway.wait_line("carrier's NAT UDP")
             pmp = Pmp(home)
-            results = [pmp.map(UDP, port, timeout=12).result for port in range(7001, 7013)]
+            results = [pmp.map(UDP, port).result for port in range(7001, 7013)]
             self.assertEqual(results, [0] * 8 + [4] * 4)  # 1 a second, asked each 10 s, less a fifth
             gateway.wait_line("raise --stun-rate if they are yours")
             held = outers(gateway)
@@ -126,7 +126,7 @@ class Rate(unittest.TestCase):
             self.assertEqual(outers(gateway), held)
             self.assertEqual(pmp.map(UDP, 7001).result, 0)
             self.assertEqual(pmp.map(UDP, 7002, lifetime=0).result, 0)
-            self.assertEqual(pmp.map(UDP, 7012, timeout=12).result, 0)
+            self.assertEqual(pmp.map(UDP, 7012).result, 0)
             self.assertFalse([line for line in gateway.lines if "questions to STUN server" in line])
 
 

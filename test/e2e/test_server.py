@@ -28,7 +28,7 @@ import unittest
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 SERVER = os.path.join(ROOT, os.environ.get("STUNWAY_BUILD", "build"), "stunway-server")
 NETNS = f"sw{os.getpid()}-server"
-WAIT = 20  # seconds until something that must come is called missing
+WAIT = 60  # seconds until something that must come is called missing
 
 COOKIE = 0x2112A442
 BINDING, SUCCESS, ERROR, INDICATION, SHARED_SECRET = 0x0001, 0x0101, 0x0111, 0x0011, 0x0002
@@ -527,18 +527,19 @@ class Limit(Case):
         server = self.serve(*DUAL, "--workers", "2", "--rate", "200")
         raw = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_RAW)
         self.addCleanup(raw.close)
-        s, payload = self.udp(), request()
-        self.assertEqual(self.ask(s, self.TO, payload)[0].type, SUCCESS)
+        honest, payload = [self.udp(f"127.0.0.{n}") for n in range(10, 14)], request()  # of both workers
+        for s in honest:
+            self.assertEqual(self.ask(s, self.TO, payload)[0].type, SUCCESS)
         before = memory()
         tail = socket.inet_aton(V4[0]) + struct.pack(">HHHH", 40000, 3478, 8 + len(payload), 0) + payload
         for i in range(100000):
             head = struct.pack(">BBHHHBBH", 0x45, 0, 0, 0, 0, 64, socket.IPPROTO_UDP, 0)
             raw.sendto(head + struct.pack(">I", 0x0A000000 + i * 7919 % (1 << 24)) + tail, (V4[0], 0))
-            if i % 1000 == 0:
-                self.assertEqual(self.ask(s, self.TO, request())[0].type, SUCCESS)
+            if i % 50 == 0:  # no more than a queue holds is on its way
+                self.assertEqual(self.ask(honest[i // 50 % len(honest)], self.TO, request())[0].type, SUCCESS)
         counts = server.counts()
         self.assertEqual(counts["rate-limited"], 0)
-        self.assertGreater(counts["answered"], 50000)  # where others need the CPU the kernel drops some
+        self.assertGreater(counts["answered"], 20000)  # where others need the CPU the kernel drops some
         self.assertLess(memory() - before, 128)
 
 
@@ -622,7 +623,7 @@ class Tcp(Case):
 
     def test_idle(self):
         """a connection without a whole message for the idle limit is closed, also one that trickles; one that asks stays"""
-        server = self.serve(*DUAL, "--tcp-idle", "1")
+        server = self.serve(*DUAL, "--tcp-idle", "3")
         mute, trickle, busy = self.tcp(self.TO), self.tcp(self.TO), self.tcp(self.TO)
         open_ones = {mute, trickle}
         rest = iter(request((SOFTWARE, b"x" * 700)))

@@ -33,7 +33,7 @@ def of(gateway, protocol, port, client=LAN1):
 def send(home, endpoint, count, size, role="stranger", s=None):
     """So many datagrams of so many bytes in one flow, each answered by an Echo with 5 bytes more."""
     s = s or home.socket(role)
-    s.settimeout(5)
+    s.settimeout(5 * PATIENCE)
     for _ in range(count):
         s.sendto(b"x" * size, endpoint)
         s.recvfrom(2048)
@@ -107,10 +107,10 @@ class Counted(unittest.TestCase):
         self.mapped(UDP, 7004)
         at = self.home.socket("stranger")
         at.bind((STRANGER, 9004))
-        at.settimeout(5)
+        at.settimeout(5 * PATIENCE)
         client = self.home.socket("lan1")
         client.bind(("", 7004))
-        client.settimeout(5)
+        client.settimeout(5 * PATIENCE)
         for _ in range(4):
             client.sendto(b"z" * 200, (STRANGER, 9004))
             _, source = at.recvfrom(2048)
@@ -130,14 +130,14 @@ class Counted(unittest.TestCase):
         self.assertEqual(knock_udp(self.home, outer, role="router"), b"echo hello")
         at = self.home.socket("stranger")
         at.bind((STRANGER, 9005))
-        at.settimeout(5)
+        at.settimeout(5 * PATIENCE)
         for role, port in [("lan1", 7006), ("lan2", 7005)]:
             s = self.home.socket(role)
             s.bind(("", port))
             s.sendto(b"out", (STRANGER, 9005))
             _, source = at.recvfrom(100)
             at.sendto(b"back", source)
-            s.settimeout(5)
+            s.settimeout(5 * PATIENCE)
             s.recvfrom(100)
         self.assertEqual(look(self.gateway)[""], before)
 
