@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """A home line: the laboratory with our STUN server and gateway at their places, and what stands at its ends."""
+import contextlib
 import os
 import re
 import socket
@@ -118,25 +119,21 @@ class Echo:
             threading.Thread(target=body, daemon=True).start()
 
     def _udp(self):
-        try:
-            while True:
+        while self.udp.fileno() >= 0:  # else closed: the laboratory ends
+            with contextlib.suppress(OSError):  # there may be no way back
                 data, peer = self.udp.recvfrom(2048)
                 self.seen.append(("udp", data, peer[0]))
                 self.udp.sendto(b"echo " + data, peer)
-        except OSError:
-            pass  # closed: the laboratory ends
 
     def _tcp(self):
-        try:
-            while True:
+        while self.listener.fileno() >= 0:
+            with contextlib.suppress(OSError):  # who asked may have given up
                 s, peer = self.listener.accept()
                 with s:
                     s.settimeout(5)
                     data = s.recv(2048)
                     self.seen.append(("tcp", data, peer[0]))
                     s.sendall(b"echo " + data)
-        except OSError:
-            pass
 
 
 def knock_udp(lab, endpoint, data=b"hello", role="stranger", timeout=2.0, tries=3, s=None):

@@ -178,7 +178,7 @@ class Process:
     def wait(self, timeout=10):
         """Waits for its own end; returns the return code."""
         code = self._popen.wait(timeout * PATIENCE)
-        self._reader.join(2)
+        self._reader.join(2 * PATIENCE)
         return code
 
     def stop(self, signal=signal.SIGTERM, timeout=10):
@@ -190,7 +190,7 @@ class Process:
             except subprocess.TimeoutExpired:
                 self._popen.kill()
                 self._popen.wait()
-        self._reader.join(2)
+        self._reader.join(2 * PATIENCE)
         return self._popen.returncode
 
 

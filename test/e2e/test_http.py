@@ -357,7 +357,7 @@ class Options(Case):
         self.home.run("router", ["ip", "address", "add", "192.168.7.1/24", "dev", "lan"])
         self.addCleanup(self.home.run, "router", ["ip", "address", "del", "192.168.7.1/24", "dev", "lan"])
         self.assertEqual(self.ask(address="192.168.7.1", port=8081).status, 200)
-        self.assertTrue(any("listening on 192.168.7.1:8081" in line for line in gateway.lines))
+        gateway.wait_line("listening on 192.168.7.1:8081")
 
     def test_lan_comes_and_goes(self):
         """A LAN's address that vanishes and returns is served again; a port that is taken meanwhile is said, waited for, and no harm to NAT-PMP"""

@@ -287,13 +287,13 @@ class BadLines(Case):
     def test_blocked(self):
         """Without any answer it is Blocked, said in time, and exits 3: UDP blocked, everything lost, no route, nobody at the port."""
         blocked = {"type": "Blocked", "external": None, "info": says(True), "mapping": "", "filtering": "", "within": 12}
-        self.rows(*(({"ports": "random", **nat}, [Question(OURS, "-t", "3", **blocked), Question(COTURN, "-t", "3", **blocked),
-                                                  Question(OURS6, "-6", "-t", "3", **blocked)])
+        self.rows(*(({"ports": "random", **nat}, [Question(OURS, "-t", "6", **blocked), Question(COTURN, "-t", "3", **blocked),
+                                                  Question(OURS6, "-6", "-t", "6", **blocked)])
                     for nat in ({"block_udp": True}, {"loss": 100})),
-                  ({}, [Question(NOBODY, "-t", "3", **blocked), Question("192.0.2.250:3478", "-t", "3", **blocked)]))
+                  ({}, [Question(NOBODY, "-t", "6", **blocked), Question("192.0.2.250:3478", "-t", "3", **blocked)]))
         labs[0].start_nat()
         labs[0].stop_nat()  # the carrier says "unreachable"
-        self.asked(labs[0], Question(OURS, "-t", "3", **blocked))
+        self.asked(labs[0], Question(OURS, "-t", "6", **blocked))
 
     def test_loss(self):
         """With every fifth packet lost each way, on a long line, it is right or Unknown, never wrong, and mostly right."""
@@ -301,7 +301,7 @@ class BadLines(Case):
         for nat in ({}, {"filtering": "ad"}, {"filtering": "apd"}, {"mapping": "apd", "filtering": "apd"}):
             mapping, filtering = nat.get("mapping", "ei"), nat.get("filtering", "ei")
             right = verdict(mapping, filtering)
-            mine = [Question(server, "-t", "10", within=25, type=(right["type"], "Unknown"), mapping=(BEHAVIOURS[mapping], ""),
+            mine = [Question(server, "-t", "10", within=40, type=(right["type"], "Unknown"), mapping=(BEHAVIOURS[mapping], ""),
                              filtering=(BEHAVIOURS[filtering], "")) for server in (OURS, OURS, COTURN, NODES)]
             rows.append(({"loss": 20, "delay": 50, "ports": "random", **nat}, mine))
             questions += mine
@@ -373,7 +373,7 @@ class Oddities(Case):
 class More(Case):
     def test_no_such_name(self):
         """A server whose name has no address is an Error, said in time."""
-        self.asked(routed, Question("nobody.invalid", "-t", "2", type="Error", info=says(True), external=None, within=12))
+        self.asked(routed, Question("nobody.invalid", "-t", "2", type="Error", info=says(True), external=None, within=20))
 
     def test_hairpin(self):
         """--hairpin tells whether the NAT loops back, whatever the filter; without a NAT there is nothing to tell."""
@@ -586,7 +586,7 @@ class Liars(Case):
         for i, (name, (lie, types)) in enumerate(lies.items()):
             liars.append(Liar(lab, 3478 + 10 * i, lie))
             self.addCleanup(liars[-1].stop)
-            questions.append((name, Question(f"{LIARS[0]}:{liars[-1].port}", "-t", "3", type=types, within=15)))
+            questions.append((name, Question(f"{LIARS[0]}:{liars[-1].port}", "-t", "6", type=types, within=30)))
         answers = at_once([lambda q=q: q.ask(lab) for _, q in questions])
         self.report([({"lie": name}, text) for (name, _), texts in zip(questions, answers) for text in texts])
         for (name, question), liar in zip(questions, liars):

@@ -47,6 +47,7 @@ class Access(unittest.TestCase):
         self.assertEqual(pmp.map(TCP, 80).result, 0)
         self.assertEqual(self.holes() - before, {("tcp", int(self.home.elements("outbound")[f"tcp.{LAN2}.80"]))}, "only what was allowed")
         self.assertFalse([k for k in self.home.elements("outbound") if ".70" in k and LAN2 in k])
+        self.gateway.wait_line("--access forbids it")
         said = [line for line in self.gateway.lines if "--access forbids it" in line]
         self.assertIn(f"{LAN2}:7011", said[0])
         self.assertLessEqual(len(said), 12)

@@ -131,7 +131,7 @@ echo "$STUNWAY_EVENT|$*|$STUNWAY_OLD_PUBLIC_IP:$STUNWAY_OLD_PUBLIC_PORT|$STUNWAY
         gateway = self.gateway("--hook", self.hook("echo said by the hook"))
         pmp = Pmp(self.home)
         outer = pmp.map(TCP, 7001, lifetime=600).outer
-        relay = re.search(rf"client={LAN1}:7001 relay=(\d+)", "\n".join(gateway.lines)).group(1)
+        relay = re.search(r" relay=(\d+)", gateway.wait_line(f"client={LAN1}:7001 relay=")).group(1)
         words = f"{PUBLIC} {outer} 2001::{outer:04x}:cb00:7101 7001 tcp {LAN1}"
         eventually(lambda: len(self.told()) == 1, what="open")
         event, said, old, at, lifetime = self.told()[0]
