@@ -414,8 +414,8 @@ class Life(Nodes):
         for i, off in enumerate((95000, -95000, 40000)):
             spoof("stranger", (A4, 3478), (B4, 3478), node_message(A4, B4, number=i + 1, time_ms=now + off))
         line = b.line(r"\[W\] peer's clock is \d+\.\d s ahead of ours, more than the 30 s allowed")
-        self.assertRegex(line, rf"clock is (94\.[89]|95\.0) s ahead .* peer={A4}:3478 skew-ms=\+9\d{{4}} ")
-        for i, off in enumerate((28000, -28000)):
+        self.assertRegex(line, rf"clock is 9[0-5]\.\d s ahead .* peer={A4}:3478 skew-ms=\+9\d{{4}} ")
+        for i, off in enumerate((25000, -25000)):
             spoof("stranger", (A4, 3478), (B4, 3478), node_message(A4, B4, number=i + 4, time_ms=now + off))
         self.silent(self.client())
         counts = b.counts()

@@ -62,7 +62,7 @@ class Browser(unittest.TestCase):
         if Browser.results is None:
             install()
             Browser.results, Browser.output = tap(["node", "--test", "--test-reporter=tap", *sorted(
-                f"test/{name}" for name in os.listdir(f"{WEB}/test") if name.endswith(".test.js"))], 540)
+                f"test/{name}" for name in os.listdir(f"{WEB}/test") if name.endswith(".test.js"))], 1100)
 
 
 def browser_tests():
