@@ -127,13 +127,15 @@ class Echo:
 
     def _tcp(self):
         while self.listener.fileno() >= 0:
-            with contextlib.suppress(OSError):  # who asked may have given up
-                s, peer = self.listener.accept()
-                with s:
-                    s.settimeout(5)
-                    data = s.recv(2048)
-                    self.seen.append(("tcp", data, peer[0]))
-                    s.sendall(b"echo " + data)
+            with contextlib.suppress(OSError):
+                threading.Thread(target=self._answer, args=self.listener.accept(), daemon=True).start()
+
+    def _answer(self, s, peer):
+        with s, contextlib.suppress(OSError):  # who asked may have given up
+            s.settimeout(5)
+            data = s.recv(2048)
+            self.seen.append(("tcp", data, peer[0]))
+            s.sendall(b"echo " + data)
 
 
 def knock_udp(lab, endpoint, data=b"hello", role="stranger", timeout=2.0, tries=3, s=None):
