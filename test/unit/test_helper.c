@@ -265,7 +265,7 @@ static void a_hook_that_hangs_may_end_itself_and_is_killed_otherwise(void **stat
 	char output[256];
 
 	(void)state;
-	assert_int_equal(hook_end(helper_hook(h, none, none, 300), output, sizeof(output)), -ETIMEDOUT);
+	assert_int_equal(hook_end(helper_hook(h, none, none, 2000), output, sizeof(output)), -ETIMEDOUT);
 	assert_non_null(strstr(output, "told\n"));
 	assert_true(gone(atoi(output)));
 	stop(h);
