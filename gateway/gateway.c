@@ -249,10 +249,14 @@ void gateway_reload(struct gateway *g, bool servers, const struct netif *lans, s
 	restore_permanents(g, lans, lan_count);
 	if (!servers || open_servers(g) < 0)
 		return;
-	for (size_t i = 0; i < 2; i++)
+	for (size_t i = 0; i < 2; i++) {
 		line_servers(g->lines[i], g->servers);
+		scout_servers(g->scouts[i], g->servers);
+	}
+	pool_servers(g->pool, g->servers);
 	for (struct lease *l = leases_next(g->leases, NULL); l; l = leases_next(g->leases, l))
-		punch_servers(((struct mapping *)l->owner)->punch, g->servers);
+		if (((struct mapping *)l->owner)->punch) /* a restored one may wait for its turn still */
+			punch_servers(((struct mapping *)l->owner)->punch, g->servers);
 	servers_close(old);
 }
 

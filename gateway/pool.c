@@ -204,6 +204,17 @@ void pool_recheck(struct pool *p, enum lease_protocol protocol)
 			punch_recheck(k->spares[i].punch);
 }
 
+void pool_servers(struct pool *p, struct servers *servers)
+{
+	p->config.punch.servers = servers;
+	for (size_t i = 0; i < 2 * POOL_MAX; i++) {
+		const struct spare *s = &kind_of(p, i < POOL_MAX ? LEASE_UDP : LEASE_TCP)->spares[i % POOL_MAX];
+
+		if (s->punch)
+			punch_servers(s->punch, servers);
+	}
+}
+
 /* What is known of these holes is of another line: they are made anew. */
 void pool_renew(struct pool *p, enum lease_protocol protocol)
 {

@@ -43,6 +43,8 @@ bool pool_has(const struct pool *p, enum lease_protocol protocol, uint16_t port)
 bool pool_yield(struct pool *p, enum lease_protocol protocol, uint16_t port);
 void pool_keepalive(struct pool *p, enum lease_protocol protocol, uint32_t keepalive_ms);
 void pool_recheck(struct pool *p, enum lease_protocol protocol);
+/* Asks these from now on. */
+void pool_servers(struct pool *p, struct servers *servers);
 void pool_renew(struct pool *p, enum lease_protocol protocol);
 /* The line has another address (host order): holes are punched from there. */
 void pool_move(struct pool *p, uint32_t ip);

@@ -91,6 +91,13 @@ static void punch_event(void *owner, enum hole_action event, bool disagree)
 		go_silent(s);
 }
 
+void scout_servers(struct scout *s, struct servers *servers)
+{
+	s->config.servers = servers;
+	if (s->punch)
+		punch_servers(s->punch, servers);
+}
+
 void scout_moved(struct scout *s)
 {
 	cadence_init(&s->cadence, s->config.protocol == LEASE_TCP ? START_TCP_MS : START_UDP_MS, s->config.keepalive_ms);

@@ -21,6 +21,8 @@ uint32_t scout_keepalive_ms(const struct scout *s);
 void scout_suited(struct scout *s, bool suited);
 /* Another hole has HOLE_CHANGED: perhaps the silence before was too long. */
 void scout_changed(struct scout *s, const struct hole *h);
+/* Asks these from now on. */
+void scout_servers(struct scout *s, struct servers *servers);
 /* The public address is another, or the NAT forgot everything: what was learnt does not count. */
 void scout_moved(struct scout *s);
 /* The line has another address (host order). */
