@@ -2,6 +2,7 @@
 /* stunway-gateway: reads its options, opens line, LANs and firewall, serves until told to stop. */
 #include <errno.h>
 #include <fcntl.h>
+#include <malloc.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -241,6 +242,7 @@ static void farewell(struct program *p)
 		log_counters(p);
 	follow_close(p->follow);
 	http_close(p->http);
+	gateway_release_firewall(p->gateway);
 	p->config.firewall->close(p->firewall);
 	gateway_close(p->gateway);
 	api_close(p->api);
@@ -344,6 +346,9 @@ int main(int argc, char **argv)
 		config_free(&p.config);
 		return status;
 	}
+#ifdef M_ARENA_MAX
+	mallopt(M_ARENA_MAX, 1); /* else each thread keeps what libnftables' parser left there, a megabyte or more */
+#endif
 	setenv("UV_THREADPOOL_SIZE", "4", 0); /* lookups get half of them: a name that hangs does not hold up the others */
 	log_setup("stunway-gateway", (enum log_target)p.config.log_target, (enum log_level)p.config.log_level);
 	raise_file_limit(&p.config);

@@ -6,7 +6,6 @@
 #include <string.h>
 
 
-#define REACH_MS	 20 /* a line that moves changes many outer endpoints: the firewall hears of them together */
 #define RELAY_TRIES	 256 /* ports that others hold, before the range counts as used up */
 #define LOG_BURST	 100  /* lines of mappings' events at once, then one per … */
 #define LOG_MS		 250
@@ -187,10 +186,7 @@ void mapping_settle(struct mapping *m)
 {
 	struct gateway *g = m->gateway;
 
-	if (!settled(m) || !rules_add(g->rules, &m->rule) || !keeper_kept(g->keeper, m->promise))
-		return;
-	rules_scrub(g->rules);
-	if (!rules_scrubbed(g->rules, &m->rule))
+	if (!settled(m) || !rules_add(g->rules, &m->rule) || !rules_scrubbed(g->rules, &m->rule) || !keeper_kept(g->keeper, m->promise))
 		return; /* it is asked again when that is so */
 	mapping_answer_waiting(m, NATPMP_SUCCESS, clock_ms());
 	tell_hook(m, m->outer);
@@ -207,11 +203,6 @@ static bool learn_outer(struct mapping *m)
 	return true;
 }
 
-static void reach_due(uv_timer_t *timer)
-{
-	rules_reach_now(((struct gateway *)timer->data)->rules);
-}
-
 void mapping_reach(struct mapping *m)
 {
 	static const struct endpoint none;
@@ -220,8 +211,6 @@ void mapping_reach(struct mapping *m)
 	const uint32_t ip = line_public_ip(line_of(g, m->lease->key.protocol));
 
 	rules_reach(g->rules, &m->rule, ip != 0 && endpoint_ip32(outer) == ip ? outer : &none);
-	if (!uv_is_active((uv_handle_t *)&g->reaching))
-		uv_timer_start(&g->reaching, reach_due, REACH_MS, 0);
 }
 
 static void hole_event(void *owner, enum hole_action event, bool disagree)

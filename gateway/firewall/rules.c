@@ -15,46 +15,140 @@
 #define COMPLAINT_MS	 10000
 #define COMPLAINTS_BURST 10
 #define NEWS_BURST	 30
-#define REACH_MAX	 64 /* outer endpoints at once */
 #define RETRY_MS	 1000
+#define ERROR_MAX	 512
 
-/* A rule that is to be taken down, or was and has flows still. */
-struct removed {
+/* A rule that is to be taken down, in the order in which they were removed. */
+struct removal {
+	struct removal *next;
 	struct firewall_mapping mapping;
-	uint32_t generation;
-	uint64_t walk;
+	uint32_t generation; /* of the table that has it; what has gone with its table is scrubbed only */
+	uint64_t number;
 };
 
-/* In their order: from `first` on they wait for their walk, from `up` on they stand. The array begins with number `base`. */
-struct removals {
-	struct removed *at;
-	size_t first, up, count, room;
-	uint64_t base;
+/* Where a rule is: to be put up; up, but its outer endpoint is another; up. */
+enum place { WANTED, TURNED, STANDING, PLACES };
+
+/* One change of the firewall: filled in the loop, done in a thread, which leaves `rules` and `ghosts` alone. */
+struct job {
+	const struct step *step;
+	uint32_t generation; /* when it began */
+	size_t count;
+	struct firewall_mapping m[FIREWALL_BATCH];
+	struct firewall_reach reaches[FIREWALL_BATCH];
+	struct rule *rules[FIREWALL_BATCH];	/* NULL: removed meanwhile … */
+	struct removal *ghosts[FIREWALL_BATCH]; /* … by this */
+	char wan[IF_NAMESIZE];
+	enum lease_protocol protocol;
+	struct endpoint servers[FIREWALL_SERVERS];
+	bool trim;
+	int result;
+	char error[ERROR_MAX];
 };
 
 struct rules {
 	struct rules_config config;
 	char wan[IF_NAMESIZE];
 	struct scrub *scrub;
-	struct rule *unreached[REACH_MAX];
-	size_t unreached_count;
-	struct removals removals;
-	uv_timer_t removing; /* runs while more are to be taken down than one turn may */
-	unsigned closing; /* timers that are not closed yet */
-	struct rule *all;
+	struct rule_link places[PLACES];
+	struct removal *removals, **removals_end;
+	uint64_t removed, taken; /* the last removal's number: asked for, taken into a job */
+	struct {
+		uint64_t walk, number;
+	} walks[2]; /* that end removals' flows: the one that runs and the next */
+	uint64_t last_walk, gone;
 	uint32_t generation;
-	uint64_t confirm_ms; /* when the firewall is to be asked again */
-	uv_timer_t loading;  /* runs while rules are to be put up … */
-	bool tableless;	     /* … or even their table is missing */
-	uint64_t loading_since_ms; /* 0: not loading */
-	int health; /* what mend said last */
+	size_t singly; /* so many go up one by one, to find which was refused */
+	bool tableless, look, trim;
+	uint64_t build_ms; /* the table is not tried before */
+	struct {
+		bool due;
+		size_t count;
+		struct endpoint servers[FIREWALL_SERVERS];
+	} exempt[2]; /* UDP, TCP */
+	uint64_t confirm_ms;	   /* when the firewall is to be asked again */
+	uint64_t loading_since_ms; /* 0: not many are to be put up */
+	int health;		   /* what mend said last */
 	struct log_limit complaint, news;
+
+	uv_timer_t timer; /* until the next job */
+	uv_work_t work;
+	bool working, closed;
+	struct job job;
+	uv_mutex_t lock; /* against rules_stop: */
+	bool stopped;
 };
 
-static const char *error_of(const struct rules *r)
+/* What the firewall can be told: what of it is to be done now (false: nothing), a thread's doing, and what follows. */
+struct step {
+	bool (*take)(struct rules *r, struct job *j);
+	int (*work)(const struct rules_config *c, struct job *j);
+	void (*done)(struct rules *r, struct job *j);
+};
+
+/* --- places --- */
+
+static void take_out(struct rule *rule)
 {
-	return r->config.backend->error(r->config.firewall);
+	struct rule_link *l = &rule->link;
+
+	if (!l->next)
+		return;
+	l->prev->next = l->next;
+	l->next->prev = l->prev;
+	l->next = l->prev = NULL;
 }
+
+static void put_before(struct rule_link *at, struct rule *rule)
+{
+	take_out(rule);
+	rule->link = (struct rule_link){ .next = at, .prev = at->prev };
+	at->prev->next = &rule->link;
+	at->prev = &rule->link;
+}
+
+static struct rule *rule_of(struct rule_link *l)
+{
+	return (struct rule *)l;
+}
+
+static bool is_empty(const struct rule_link *place)
+{
+	return place->next == place;
+}
+
+static void put_first(struct rule_link *place, struct rule *rule)
+{
+	take_out(rule);
+	put_before(place->next, rule);
+}
+
+/* All of one place are the last of another. */
+static void move_all(struct rule_link *from, struct rule_link *to)
+{
+	if (is_empty(from))
+		return;
+	from->next->prev = to->prev;
+	to->prev->next = from->next;
+	from->prev->next = to;
+	to->prev = from->prev;
+	from->next = from->prev = from;
+}
+
+bool rules_stands(const struct rules *r, const struct rule *rule)
+{
+	return rule->generation == r->generation;
+}
+
+/* One that stands, where it belongs. */
+static void put_up(struct rules *r, struct rule *rule)
+{
+	if (!r->config.backend->reach)
+		rule->mapping.outer = rule->outer;
+	put_before(&r->places[endpoint_equal(&rule->mapping.outer, &rule->outer) ? STANDING : TURNED], rule);
+}
+
+/* --- the log --- */
 
 static void complain(struct rules *r, const char *what, const struct firewall_mapping *m)
 {
@@ -64,7 +158,7 @@ static void complain(struct rules *r, const char *what, const struct firewall_ma
 
 	if (log_allowed_burst(&r->complaint, COMPLAINT_MS, COMPLAINTS_BURST, clock_ms(), &skipped))
 		log_error("%s protocol=%s client=%s relay=%u error=\"%s\"%s", what, m->protocol == LEASE_TCP ? "TCP" : "UDP",
-			endpoint_text(&client, text), m->relay_port, error_of(r), log_more(more, skipped));
+			endpoint_text(&client, text), m->relay_port, r->job.error, log_more(more, skipped));
 }
 
 /* What others do to the firewall, they may do all day. */
@@ -78,37 +172,7 @@ static bool is_news(struct rules *r, char more[LOG_MORE_MAX])
 	return true;
 }
 
-bool rules_stands(const struct rules *r, const struct rule *rule)
-{
-	return rule->stands && rule->generation == r->generation;
-}
-
-static void note_up(const struct rules *r, struct rule *rule)
-{
-	rule->stands = true;
-	rule->generation = r->generation;
-}
-
-static void enlist(struct rules *r, struct rule *rule)
-{
-	if (rule->at)
-		return;
-	rule->next = r->all;
-	rule->at = &r->all;
-	if (r->all)
-		r->all->at = &rule->next;
-	r->all = rule;
-}
-
-static void delist(struct rule *rule)
-{
-	if (!rule->at)
-		return;
-	*rule->at = rule->next;
-	if (rule->next)
-		rule->next->at = rule->at;
-	rule->at = NULL;
-}
+/* --- conntrack --- */
 
 bool rules_scrubbed(const struct rules *r, const struct rule *rule)
 {
@@ -148,120 +212,39 @@ static uint64_t scrub_later(struct rules *r, const struct firewall_mapping *m, b
 	return scrub_port(r, &port);
 }
 
-/* All rules' flows: but those that go where they should, or all of them. */
-static void scrub_all(struct rules *r, bool lead)
+/* No rule's flows go on, nor those of a rule that is to be taken down. */
+static void scrub_all(struct rules *r)
 {
-	for (const struct rule *rule = r->all; rule; rule = rule->next) {
-		const struct conntrack_port port = port_of(r, &rule->mapping, lead);
-
-		scrub_port(r, &port);
-	}
-	scrub_run(r->scrub);
+	for (size_t i = 0; i < PLACES; i++)
+		for (struct rule_link *l = r->places[i].next; l != &r->places[i]; l = l->next)
+			scrub_later(r, &rule_of(l)->mapping, false);
+	for (const struct removal *q = r->removals; q; q = q->next)
+		scrub_later(r, &q->mapping, false);
 }
 
-/*
- * What the carrier gives us now is nobody else's of ours any more, whether or not he has heard: a key of the firewall's is one
- * mapping's, and who had it last must not take it along when he goes.
- */
-static void take_outer(struct rules *r, const struct rule *from)
-{
-	static const struct endpoint none;
-	const struct firewall_mapping *m = &from->mapping;
-	struct removals *q = &r->removals;
+/* --- jobs: one at a time --- */
 
-	if (m->outer.family == ENDPOINT_NONE)
-		return;
-	for (struct rule *other = r->all; other; other = other->next) {
-		if (other == from || other->mapping.protocol != m->protocol || !endpoint_equal(&other->mapping.outer, &m->outer))
-			continue;
-		if (endpoint_equal(&other->outer, &m->outer))
-			other->outer = none;
-		other->mapping.outer = none;
-	}
-	for (size_t i = q->up; i < q->count; i++)
-		if (q->at[i].mapping.protocol == m->protocol && endpoint_equal(&q->at[i].mapping.outer, &m->outer))
-			q->at[i].mapping.outer = none;
+static void begin(uv_timer_t *timer);
+
+/* Of a timer of 0 ms: at the end of the loop's turn, so that what the turn brings is done together. */
+static void begin_in(struct rules *r, uint64_t ms)
+{
+	if (!r->working && !r->closed)
+		uv_timer_start(&r->timer, begin, ms, 0);
 }
 
-/* --- putting up many: something each turn. Of a timer of 0 ms libuv would make one turn. --- */
-
-static void load(uv_timer_t *timer);
-
-static void load_in(struct rules *r, uint64_t ms)
-{
-	if (r->loading_since_ms == 0)
-		r->loading_since_ms = clock_ms();
-	uv_timer_start(&r->loading, load, ms, 0);
-}
-
-/* The next that do not stand. */
-static size_t take(struct rules *r, struct rule *taken[FIREWALL_BATCH], struct firewall_mapping m[FIREWALL_BATCH])
-{
-	size_t n = 0;
-
-	for (struct rule *rule = r->all; rule && n < FIREWALL_BATCH; rule = rule->next) {
-		if (rules_stands(r, rule))
-			continue;
-		rule->mapping.outer = rule->outer;
-		take_outer(r, rule);
-		taken[n++] = rule;
-	}
-	for (size_t i = 0; i < n; i++)
-		m[i] = taken[i]->mapping;
-	return n;
-}
-
-static int build_table(struct rules *r)
-{
-	int err = r->config.backend->rebuild(r->config.firewall, r->wan);
-	char more[LOG_MORE_MAX];
-
-	r->tableless = err < 0;
-	if (err < 0 && is_news(r, more))
-		log_error("cannot build the firewall's table anew error=\"%s\": tried again%s", error_of(r), more);
-	return err;
-}
-
-/* Libnftables' parser leaves much behind. The flows of the time without rules went past the clients. */
-static void loaded(struct rules *r)
-{
-	malloc_trim(0);
-	scrub_all(r, true);
-	log_debug("firewall complete ms=%llu", (unsigned long long)(clock_ms() - r->loading_since_ms));
-	r->loading_since_ms = 0;
-	rules_look(r);
-}
-
-static void load(uv_timer_t *timer)
-{
-	struct rules *r = timer->data;
-	struct rule *taken[FIREWALL_BATCH];
-	struct firewall_mapping m[FIREWALL_BATCH];
-	size_t n;
-
-	if (r->tableless) {
-		load_in(r, build_table(r) < 0 ? RETRY_MS : 1);
-		return;
-	}
-	n = take(r, taken, m);
-	if (n > 0 && r->config.backend->add(r->config.firewall, m, n) < 0) {
-		complain(r, "firewall refused mappings, the first of them", m);
-		load_in(r, RETRY_MS);
-		return;
-	}
-	for (size_t i = 0; i < n; i++)
-		note_up(r, taken[i]);
-	if (n < FIREWALL_BATCH)
-		loaded(r);
-	else
-		load_in(r, 1);
-}
-
+/* The table has gone, or is not to be trusted: another, with all that is wanted. */
 static void rebuild(struct rules *r)
 {
-	r->tableless = true;
 	r->generation++;
-	load_in(r, 0);
+	r->tableless = true;
+	r->build_ms = 0;
+	r->singly = 0;
+	move_all(&r->places[TURNED], &r->places[WANTED]);
+	move_all(&r->places[STANDING], &r->places[WANTED]);
+	if (r->loading_since_ms == 0)
+		r->loading_since_ms = clock_ms();
+	begin_in(r, 0);
 }
 
 /* What it refused to change may be there still, and would be for good: nothing else asks again. */
@@ -271,110 +254,247 @@ static void refused(struct rules *r, const char *what, const struct firewall_map
 	rebuild(r);
 }
 
-/* --- taking down: together, but so many a turn --- */
-
-static void take_some_down(struct rules *r)
+static bool take_table(struct rules *r, struct job *j)
 {
-	struct removals *q = &r->removals;
-	const size_t from = q->up;
-	struct firewall_mapping m[RULES_REMOVED];
-	size_t n = 0;
-
-	for (; q->up < q->count && n < RULES_REMOVED; q->up++)
-		if (q->at[q->up].generation == r->generation) /* else it went with the table */
-			m[n++] = q->at[q->up].mapping;
-	if (n > 0 && r->config.backend->remove(r->config.firewall, m, n) < 0)
-		refused(r, n > 1 ? "firewall had not all mappings that ended, the first of them" : "firewall did not have a mapping that ended", m);
-	for (size_t i = from; i < q->up; i++)
-		q->at[i].walk = scrub_later(r, &q->at[i].mapping, false);
+	if (!r->tableless || clock_ms() < r->build_ms)
+		return false;
+	memcpy(j->wan, r->wan, sizeof(j->wan));
+	return true;
 }
 
-static void take_down(uv_timer_t *timer)
+static int build_table(const struct rules_config *c, struct job *j)
 {
-	struct rules *r = timer->data;
-
-	take_some_down(r);
-	scrub_run(r->scrub);
-	if (r->removals.up < r->removals.count)
-		uv_timer_start(timer, take_down, 1, 0);
-	if (r->config.walked)
-		r->config.walked(r->config.owner); /* where there is nothing to walk for */
+	return c->backend->rebuild(c->firewall, j->wan);
 }
 
-uint64_t rules_scrub(struct rules *r)
+static void table_built(struct rules *r, struct job *j)
 {
-	struct removals *q = &r->removals;
+	char more[LOG_MORE_MAX];
 
-	if (!uv_is_active((const uv_handle_t *)&r->removing))
-		take_some_down(r);
-	if (q->up < q->count && !uv_is_active((const uv_handle_t *)&r->removing))
-		uv_timer_start(&r->removing, take_down, 1, 0);
-	scrub_run(r->scrub);
-	return q->base + q->count;
-}
-
-bool rules_gone(struct rules *r, uint64_t number)
-{
-	struct removals *q = &r->removals;
-
-	while (q->first < q->up && scrub_is_done(r->scrub, q->at[q->first].walk))
-		q->first++;
-	return q->base + q->first >= number;
-}
-
-/* What is done for makes room, where it is half of the array. */
-static void tidy(struct removals *q)
-{
-	if (q->first == 0 || q->first * 2 < q->count)
+	r->tableless = j->result < 0 || j->generation != r->generation;
+	if (j->result >= 0)
 		return;
-	memmove(q->at, q->at + q->first, (q->count - q->first) * sizeof(*q->at));
-	q->base += q->first;
-	q->count -= q->first;
-	q->up -= q->first;
-	q->first = 0;
+	r->build_ms = clock_ms() + RETRY_MS;
+	if (is_news(r, more))
+		log_error("cannot build the firewall's table anew error=\"%s\": tried again%s", j->error, more);
 }
 
-static int queue_removal(struct rules *r, const struct rule *rule)
+static bool take_servers(struct rules *r, struct job *j)
 {
-	struct removals *q = &r->removals;
+	const size_t which = r->exempt[0].due ? 0 : 1;
 
+	if (!r->exempt[which].due)
+		return false;
+	r->exempt[which].due = false;
+	j->protocol = which ? LEASE_TCP : LEASE_UDP;
+	j->count = r->exempt[which].count;
+	memcpy(j->servers, r->exempt[which].servers, sizeof(j->servers));
+	return true;
+}
+
+static int exempt(const struct rules_config *c, struct job *j)
+{
+	return c->backend->exempt(c->firewall, j->protocol, j->servers, j->count);
+}
+
+static void exempted(struct rules *r, struct job *j)
+{
+	if (j->result >= 0)
+		return;
+	log_error("firewall did not exempt the STUN servers error=\"%s\": built anew", j->error);
+	rebuild(r);
+}
+
+static bool take_removals(struct rules *r, struct job *j)
+{
+	const struct removal *q = r->removals;
+
+	for (size_t i = 0; q && i < FIREWALL_BATCH; i++, q = q->next) {
+		r->taken = q->number;
+		if (q->generation == r->generation)
+			j->m[j->count++] = q->mapping;
+	}
+	return r->removals != NULL;
+}
+
+static int take_down(const struct rules_config *c, struct job *j)
+{
+	return j->count ? c->backend->remove(c->firewall, j->m, j->count) : 0;
+}
+
+/* Walks end in their order, and never more than two have not: a place is free again when its turn comes. */
+static void note_walk(struct rules *r, uint64_t walk, uint64_t number)
+{
 	rules_gone(r, 0);
-	if (q->count == q->room) {
-		struct removed *at;
+	if (walk > r->last_walk)
+		r->last_walk = walk;
+	r->walks[r->last_walk % 2].walk = r->last_walk;
+	r->walks[r->last_walk % 2].number = number;
+}
 
-		tidy(q);
-		if (q->count == q->room) {
-			at = realloc(q->at, (2 * q->room + 16) * sizeof(*at));
-			if (!at)
-				return -ENOMEM;
-			q->at = at;
-			q->room = 2 * q->room + 16;
+static void taken_down(struct rules *r, struct job *j)
+{
+	if (j->result < 0)
+		refused(r, j->count > 1 ? "firewall had not all mappings that ended, the first of them" : "firewall did not have a mapping that ended", j->m);
+	while (r->removals && r->removals->number <= r->taken) {
+		struct removal *q = r->removals;
+
+		note_walk(r, scrub_later(r, &q->mapping, false), q->number);
+		r->removals = q->next;
+		free(q);
+	}
+	if (!r->removals)
+		r->removals_end = &r->removals;
+}
+
+/* The last of the job's that is to have this mapping's outer endpoint. */
+static const struct rule *taker_of(const struct job *j, const struct firewall_mapping *m)
+{
+	const struct rule *last = NULL;
+
+	for (size_t i = 0; i < j->count && m->outer.family != ENDPOINT_NONE; i++) {
+		const struct firewall_mapping *other = &j->rules[i]->mapping;
+
+		if (other->outer.port == m->outer.port && other->protocol == m->protocol && endpoint_equal(&other->outer, &m->outer))
+			last = j->rules[i];
+	}
+	return last;
+}
+
+/*
+ * What the carrier gives us now is nobody else's of ours any more, whether or not he has heard: a key of the firewall's is one
+ * mapping's, and who had it last must not take it along when he goes. Where two change places, neither loses anything.
+ */
+static void take_outers(struct rules *r, struct job *j)
+{
+	static const struct endpoint none;
+
+	for (size_t i = 0; i < PLACES; i++) {
+		for (struct rule_link *l = r->places[i].next; l != &r->places[i]; l = l->next) {
+			struct rule *rule = rule_of(l);
+			const struct rule *taker = taker_of(j, &rule->mapping);
+
+			if (!taker || taker == rule)
+				continue;
+			if (endpoint_equal(&rule->outer, &rule->mapping.outer))
+				rule->outer = none;
+			rule->mapping.outer = none;
 		}
 	}
-	q->at[q->count++] = (struct removed){ .mapping = rule->mapping, .generation = rule->generation };
-	return 0;
+	for (struct removal *q = r->removals; q; q = q->next)
+		if (taker_of(j, &q->mapping))
+			q->mapping.outer = none;
+	for (size_t i = 0; i < j->count; i++)
+		j->m[i] = j->rules[i]->mapping;
 }
 
-/* A mapping that comes where one is about to be taken down must come after. */
-static void make_way(struct rules *r, const struct firewall_mapping *m)
+static bool take_turned(struct rules *r, struct job *j)
 {
-	struct removals *q = &r->removals;
+	for (struct rule_link *l = r->places[TURNED].next; l != &r->places[TURNED] && j->count < FIREWALL_BATCH; l = l->next) {
+		struct rule *rule = rule_of(l);
 
-	for (size_t i = q->up; i < q->count; i++) {
-		const struct firewall_mapping *old = &q->at[i].mapping;
+		j->reaches[j->count] = (struct firewall_reach){ &j->m[j->count], rule->mapping.outer };
+		rule->mapping.outer = rule->outer;
+		j->rules[j->count++] = rule;
+	}
+	take_outers(r, j);
+	return j->count > 0;
+}
 
-		if (old->protocol == m->protocol &&
-			(old->relay_port == m->relay_port || (old->client_ip == m->client_ip && old->internal_port == m->internal_port)))
-			while (q->up <= i)
-				take_some_down(r);
+static int turn(const struct rules_config *c, struct job *j)
+{
+	return c->backend->reach(c->firewall, j->reaches, j->count);
+}
+
+static void turned(struct rules *r, struct job *j)
+{
+	if (j->result < 0)
+		refused(r, "firewall refused the outer endpoint to the LAN", j->m);
+	for (size_t i = 0; i < j->count; i++) {
+		if (j->rules[i] && rules_stands(r, j->rules[i]))
+			put_up(r, j->rules[i]);
+		scrub_outer(r, &j->m[i], &j->reaches[i].before, false);
+		scrub_outer(r, &j->m[i], &j->m[i].outer, true);
 	}
 }
 
-void rules_want(struct rules *r, struct rule *rule)
+static bool take_wanted(struct rules *r, struct job *j)
 {
-	make_way(r, &rule->mapping);
-	enlist(r, rule);
-	load_in(r, 0);
+	const size_t max = r->singly ? 1 : FIREWALL_BATCH;
+	const uint64_t now_ms = clock_ms();
+
+	for (struct rule_link *l = r->places[WANTED].next; l != &r->places[WANTED] && j->count < max; l = l->next) {
+		struct rule *rule = rule_of(l);
+
+		if (rule->after > r->taken || rule->again_ms > now_ms)
+			continue;
+		rule->mapping.outer = rule->outer;
+		j->rules[j->count++] = rule;
+	}
+	take_outers(r, j);
+	return j->count > 0;
+}
+
+static int add(const struct rules_config *c, struct job *j)
+{
+	return c->backend->add(c->firewall, j->m, j->count);
+}
+
+/* One that cannot stand must not keep the others, and what is missing may be the table. */
+static void not_added(struct rules *r, struct job *j)
+{
+	r->look = true;
+	if (j->count > 1) {
+		r->singly = j->count;
+		return;
+	}
+	complain(r, "firewall refused a mapping", j->m);
+	if (j->rules[0])
+		j->rules[0]->again_ms = clock_ms() + RETRY_MS;
+}
+
+static void added(struct rules *r, struct job *j)
+{
+	r->singly -= r->singly > 0;
+	if (j->result < 0)
+		not_added(r, j);
+	for (size_t i = 0; i < j->count; i++) {
+		struct rule *rule = j->rules[i];
+
+		if (j->result < 0) {
+			if (j->ghosts[i])
+				j->ghosts[i]->generation = 0;
+			continue;
+		}
+		if (!rule)
+			continue;
+		rule->generation = j->generation;
+		rule->walk = scrub_later(r, &rule->mapping, true);
+		if (rules_stands(r, rule))
+			put_up(r, rule);
+	}
+}
+
+/* One that stands is the sample. */
+static bool take_look(struct rules *r, struct job *j)
+{
+	const enum place place = is_empty(&r->places[STANDING]) ? TURNED : STANDING;
+
+	if (!r->look)
+		return false;
+	r->look = false;
+	if (!is_empty(&r->places[place]))
+		j->m[j->count++] = rule_of(r->places[place].next)->mapping;
+	j->trim = r->trim;
+	r->trim = false;
+	return true;
+}
+
+static int look(const struct rules_config *c, struct job *j)
+{
+	if (j->trim)
+		malloc_trim(0);
+	return c->backend->mend(c->firewall, j->count ? j->m : NULL);
 }
 
 static void say_health(struct rules *r, int health)
@@ -392,46 +512,149 @@ static void say_health(struct rules *r, int health)
 	else
 		log_error("somebody took our rule from an --accept-chain, and it cannot be put back error=\"%s\": "
 			  "strangers may not pass; tried again when the ruleset changes%s",
-			error_of(r), more);
+			r->job.error, more);
 }
 
-void rules_look(struct rules *r)
+static void looked(struct rules *r, struct job *j)
 {
-	const struct rule *sample = r->all;
-	int health;
-
-	if (r->tableless) {
-		load_in(r, 0);
-		return;
-	}
-	while (sample && !rules_stands(r, sample))
-		sample = sample->next;
-	health = r->config.backend->mend(r->config.firewall, sample ? &sample->mapping : NULL);
-	say_health(r, health);
-	if (health == FIREWALL_LOST)
+	say_health(r, j->result);
+	if (j->result == FIREWALL_LOST)
 		rebuild(r);
 }
 
-/* --- one by one --- */
+static const struct step steps[] = {
+	{ take_table, build_table, table_built },
+	{ take_servers, exempt, exempted },
+	{ take_removals, take_down, taken_down },
+	{ take_turned, turn, turned },
+	{ take_wanted, add, added },
+	{ take_look, look, looked },
+};
+#define STEPS (sizeof(steps) / sizeof(steps[0]))
+
+/* They take turns; without a table there is nothing else. */
+static bool take(struct rules *r)
+{
+	const size_t last = r->job.step ? (size_t)(r->job.step - steps) : 0;
+
+	r->job.count = 0;
+	r->job.generation = r->generation;
+	memset(r->job.ghosts, 0, sizeof(r->job.ghosts));
+	for (size_t i = 1; i <= STEPS; i++) {
+		r->job.step = r->tableless ? &steps[0] : &steps[(last + i) % STEPS];
+		if (r->job.step->take(r, &r->job))
+			return true;
+	}
+	return false;
+}
+
+static void work(uv_work_t *req)
+{
+	struct rules *r = req->data;
+	struct job *j = &r->job;
+
+	uv_mutex_lock(&r->lock);
+	if (!r->stopped) {
+		j->result = j->step->work(&r->config, j);
+		if (j->result < 0)
+			snprintf(j->error, sizeof(j->error), "%s", r->config.backend->error(r->config.firewall));
+	}
+	uv_mutex_unlock(&r->lock);
+}
+
+static void release(struct rules *r)
+{
+	uv_mutex_destroy(&r->lock);
+	free(r);
+}
+
+static void worked(uv_work_t *req, int status)
+{
+	struct rules *r = req->data;
+
+	(void)status;
+	r->working = false;
+	if (r->closed) {
+		if (!r->timer.data) /* the timer is closed as well */
+			release(r);
+		return;
+	}
+	if (r->stopped)
+		return;
+	r->job.step->done(r, &r->job);
+	begin_in(r, 0);
+	if (scrub_is_done(r->scrub, scrub_run(r->scrub)) && r->config.walked)
+		r->config.walked(r->config.owner); /* where there is nothing to walk for */
+}
+
+/* What was refused is left. Libnftables' parser leaves much behind. */
+static void rest(struct rules *r)
+{
+	if (r->tableless || !is_empty(&r->places[WANTED])) {
+		begin_in(r, RETRY_MS);
+	} else if (r->loading_since_ms) {
+		log_debug("firewall complete ms=%llu", (unsigned long long)(clock_ms() - r->loading_since_ms));
+		r->loading_since_ms = 0;
+		r->trim = true;
+		rules_look(r);
+	}
+}
+
+static void begin(uv_timer_t *timer)
+{
+	struct rules *r = timer->data;
+
+	if (r->stopped)
+		return;
+	r->working = take(r);
+	if (!r->working) {
+		rest(r);
+	} else if (uv_queue_work(timer->loop, &r->work, work, worked) < 0) {
+		work(&r->work);
+		worked(&r->work, 0);
+	}
+}
+
+/* --- what is asked --- */
+
+/* The number of the removal of what has one of its keys still; 0: there is none. */
+static uint64_t in_the_way(const struct rules *r, const struct firewall_mapping *m)
+{
+	uint64_t number = 0;
+
+	for (const struct removal *q = r->removals; q; q = q->next) {
+		const struct firewall_mapping *old = &q->mapping;
+
+		if (old->protocol == m->protocol &&
+			(old->relay_port == m->relay_port || (old->client_ip == m->client_ip && old->internal_port == m->internal_port)))
+			number = q->number;
+	}
+	return number;
+}
+
+static void want(struct rules *r, struct rule *rule, void (*put)(struct rule_link *place, struct rule *rule))
+{
+	if (!rule->link.next)
+		rule->after = in_the_way(r, &rule->mapping);
+	put(&r->places[WANTED], rule);
+	begin_in(r, 0);
+}
+
+void rules_want(struct rules *r, struct rule *rule)
+{
+	if (rules_stands(r, rule))
+		return;
+	if (r->loading_since_ms == 0)
+		r->loading_since_ms = clock_ms();
+	want(r, rule, put_before);
+}
 
 bool rules_add(struct rules *r, struct rule *rule)
 {
 	if (rules_stands(r, rule))
 		return true;
-	make_way(r, &rule->mapping);
-	enlist(r, rule);
-	rule->mapping.outer = rule->outer;
-	take_outer(r, rule);
-	if (r->tableless)
-		return false; /* it comes with the others */
-	if (r->config.backend->add(r->config.firewall, &rule->mapping, 1) < 0) {
-		complain(r, "firewall refused a mapping", &rule->mapping);
-		rules_look(r);
-		return false;
-	}
-	note_up(r, rule);
-	rule->walk = scrub_later(r, &rule->mapping, true);
-	return true;
+	want(r, rule, put_first);
+	return false;
 }
 
 bool rules_confirm(struct rules *r, struct rule *rule)
@@ -441,102 +664,100 @@ bool rules_confirm(struct rules *r, struct rule *rule)
 	if (clock_ms() < r->confirm_ms)
 		return true;
 	r->confirm_ms = clock_ms() + CONFIRM_MS;
-	if (r->config.backend->add(r->config.firewall, &rule->mapping, 1) == 0) /* adding what is there changes nothing */
-		return true;
-	say_health(r, FIREWALL_LOST);
-	rebuild(r);
-	return false;
-}
-
-/* NULL takes all of them. */
-static void unqueue(struct rules *r, const struct rule *rule)
-{
-	size_t kept = 0;
-
-	for (size_t i = 0; i < r->unreached_count; i++)
-		if (rule && r->unreached[i] != rule)
-			r->unreached[kept++] = r->unreached[i];
-	r->unreached_count = kept;
+	if (endpoint_equal(&rule->mapping.outer, &rule->outer))
+		put_first(&r->places[STANDING], rule); /* the sample */
+	rules_look(r);
+	return true;
 }
 
 void rules_reach(struct rules *r, struct rule *rule, const struct endpoint *outer)
 {
 	rule->outer = *outer;
-	unqueue(r, rule);
-	if (!rule->stands || endpoint_equal(&rule->mapping.outer, outer))
-		return;
-	if (r->unreached_count == REACH_MAX)
-		rules_reach_now(r);
-	r->unreached[r->unreached_count++] = rule;
-}
-
-/* Those that do not stand get theirs when they are put up. */
-static void tell_reach(struct rules *r, const struct firewall_reach *changes, size_t count)
-{
-	if (count > 0 && r->config.backend->reach && r->config.backend->reach(r->config.firewall, changes, count) < 0)
-		refused(r, "firewall refused the outer endpoint to the LAN", changes[0].mapping);
-}
-
-void rules_reach_now(struct rules *r)
-{
-	struct firewall_reach changes[REACH_MAX];
-	const struct rule *told[REACH_MAX];
-	size_t count = 0;
-
-	for (size_t i = 0; i < r->unreached_count; i++) {
-		struct rule *rule = r->unreached[i];
-
-		if (!rules_stands(r, rule))
-			continue;
-		changes[count] = (struct firewall_reach){ &rule->mapping, rule->mapping.outer };
-		told[count++] = rule;
-		rule->mapping.outer = rule->outer;
-	}
-	unqueue(r, NULL);
-	for (size_t i = 0; i < count; i++) /* where two change places, neither has lost anything */
-		take_outer(r, told[i]);
-	tell_reach(r, changes, count);
-	for (size_t i = 0; i < count; i++) {
-		const struct firewall_mapping *m = changes[i].mapping;
-
-		scrub_outer(r, m, &changes[i].before, false);
-		scrub_outer(r, m, &m->outer, true);
-	}
+	if (!rules_stands(r, rule))
+		return; /* it gets it when it is put up */
+	put_up(r, rule);
+	begin_in(r, 0);
 }
 
 void rules_exempt(struct rules *r, enum lease_protocol protocol, const struct endpoint *servers, size_t count)
 {
-	if (r->config.backend->exempt(r->config.firewall, protocol, servers, count) == 0)
-		return;
-	log_error("firewall did not exempt the STUN servers error=\"%s\": built anew", error_of(r));
-	rebuild(r);
+	const size_t which = protocol == LEASE_TCP;
+
+	r->exempt[which].due = true;
+	r->exempt[which].count = count < FIREWALL_SERVERS ? count : FIREWALL_SERVERS;
+	memcpy(r->exempt[which].servers, servers, r->exempt[which].count * sizeof(*servers));
+	begin_in(r, 0);
+}
+
+static struct removal *queue_removal(struct rules *r, const struct rule *rule, uint32_t generation)
+{
+	struct removal *q = malloc(sizeof(*q));
+
+	if (!q) {
+		scrub_later(r, &rule->mapping, false);
+		rebuild(r); /* without it */
+		return NULL;
+	}
+	*q = (struct removal){ .mapping = rule->mapping, .generation = generation, .number = ++r->removed };
+	*r->removals_end = q;
+	r->removals_end = &q->next;
+	begin_in(r, 0);
+	return q;
+}
+
+/* Where it is in the job that runs; its count when it is not. */
+static size_t find_in_job(const struct rules *r, const struct rule *rule)
+{
+	size_t i = 0;
+
+	if (!r->working || (r->job.step->take != take_wanted && r->job.step->take != take_turned))
+		return r->job.count;
+	while (i < r->job.count && r->job.rules[i] != rule)
+		i++;
+	return i;
 }
 
 void rules_remove(struct rules *r, struct rule *rule)
 {
-	if (rule->stands && queue_removal(r, rule) < 0) {
-		r->config.backend->remove(r->config.firewall, &rule->mapping, 1);
-		rules_forget(r, rule);
+	const size_t i = find_in_job(r, rule);
+	const bool under_way = i < r->job.count;
+	struct removal *q = NULL;
+
+	take_out(rule);
+	if (under_way || rule->generation)
+		q = queue_removal(r, rule, under_way ? r->job.generation : rule->generation);
+	if (under_way) {
+		r->job.rules[i] = NULL;
+		r->job.ghosts[i] = q;
 	}
-	rule->stands = false;
-	rules_forget(r, rule);
+	rule->generation = 0;
+	rule->again_ms = 0;
 }
 
-void rules_forget(struct rules *r, struct rule *rule)
+uint64_t rules_removed(const struct rules *r)
 {
-	unqueue(r, rule);
-	if (rule->stands)
-		scrub_later(r, &rule->mapping, false);
-	rule->stands = false;
-	delist(rule);
+	return r->removed;
+}
+
+bool rules_gone(struct rules *r, uint64_t number)
+{
+	for (size_t i = 0; i < 2; i++)
+		if (r->walks[i].number > r->gone && scrub_is_done(r->scrub, r->walks[i].walk))
+			r->gone = r->walks[i].number;
+	return r->gone >= number;
+}
+
+void rules_look(struct rules *r)
+{
+	r->look = true;
+	begin_in(r, 0);
 }
 
 void rules_move(struct rules *r, const char *wan, uint32_t wan_ip)
 {
 	if (wan_ip != r->config.wan_ip) {
-		while (r->removals.up < r->removals.count)
-			take_some_down(r);
-		scrub_all(r, false); /* of the address that is gone */
+		scrub_all(r); /* of the address that is gone */
+		scrub_run(r->scrub);
 		r->config.wan_ip = wan_ip;
 	}
 	if (strcmp(wan, r->wan) != 0) {
@@ -544,6 +765,8 @@ void rules_move(struct rules *r, const char *wan, uint32_t wan_ip)
 		rebuild(r);
 	}
 }
+
+/* --- begin and end --- */
 
 int rules_open(struct rules **out, const struct rules_config *config)
 {
@@ -554,39 +777,53 @@ int rules_open(struct rules **out, const struct rules_config *config)
 		return -ENOMEM;
 	r->config = *config;
 	snprintf(r->wan, sizeof(r->wan), "%s", config->wan);
-	err = scrub_open(&r->scrub, config->loop, config->walked, config->owner);
+	for (size_t i = 0; i < PLACES; i++)
+		r->places[i].next = r->places[i].prev = &r->places[i];
+	r->removals_end = &r->removals;
+	r->generation = 1;
+	err = uv_mutex_init(&r->lock);
+	if (err == 0)
+		err = scrub_open(&r->scrub, config->loop, config->walked, config->owner);
 	if (err < 0) {
 		free(r);
 		return err;
 	}
-	uv_timer_init(config->loop, &r->loading);
-	uv_timer_init(config->loop, &r->removing);
-	r->loading.data = r->removing.data = r;
-	malloc_trim(0); /* as loaded() does, of what the building of the table left */
+	uv_timer_init(config->loop, &r->timer);
+	r->timer.data = r->work.data = r;
+	malloc_trim(0); /* of what the building of the table left */
 	*out = r;
 	return 0;
 }
 
-static void free_rules(uv_handle_t *handle)
+static void timer_closed(uv_handle_t *handle)
 {
 	struct rules *r = handle->data;
 
-	if (--r->closing > 0)
-		return;
-	free(r->removals.at);
-	free(r);
+	handle->data = NULL;
+	if (!r->working)
+		release(r);
+}
+
+void rules_stop(struct rules *r)
+{
+	uv_mutex_lock(&r->lock); /* a change that runs comes before, one that has not begun never */
+	r->stopped = true;
+	uv_mutex_unlock(&r->lock);
 }
 
 void rules_close(struct rules *r)
 {
-	struct removals *q;
-
 	if (!r)
 		return;
-	for (q = &r->removals; q->up < q->count; q->up++)
-		scrub_later(r, &q->at[q->up].mapping, false);
+	rules_stop(r);
+	r->closed = true;
+	scrub_all(r);
+	while (r->removals) {
+		struct removal *q = r->removals;
+
+		r->removals = q->next;
+		free(q);
+	}
 	scrub_close(r->scrub);
-	r->closing = 2;
-	uv_close((uv_handle_t *)&r->loading, free_rules);
-	uv_close((uv_handle_t *)&r->removing, free_rules);
+	uv_close((uv_handle_t *)&r->timer, timer_closed);
 }
