@@ -249,6 +249,8 @@ static void hole_event(void *owner, enum hole_action event, bool disagree)
 		log_debug("hole is checked again: %s", mapping_text(m, text, sizeof(text)));
 		break;
 	case HOLE_HELD:
+		mapping_reach(m); /* another's hole may have been taken for its holder meanwhile */
+		return;
 	case HOLE_FAILED:
 	case HOLE_WAIT:
 	case HOLE_SEND:
