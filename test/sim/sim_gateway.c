@@ -744,12 +744,12 @@ static void count_rates(struct loop_event *e)
 }
 
 /*
- * A burst, then so many a second. Repetitions go when they must, as many as another burst, and take the places of those that
+ * A burst, then so many a second. Repetitions, two of each question, go when they must, and take the places of those that
  * come after; a NAT check takes none.
  */
 static void check_rates(void)
 {
-	const unsigned most = 2 * HEALTH_BURST + HOME_RATE * CARRIER_RATE_MS / 1000 + 3 * NATCHECK_QUESTIONS;
+	const unsigned most = 3 * HEALTH_BURST + HOME_RATE * CARRIER_RATE_MS / 1000 + 3 * NATCHECK_QUESTIONS;
 
 	for (size_t i = 0; i < STUN + WEB; i++)
 		for (int tcp = 0; tcp < 2; tcp++)
