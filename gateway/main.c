@@ -146,8 +146,12 @@ static void log_counters(const struct program *p)
 /* Nobody is told of mappings where the configuration has no hook. */
 static int begin_hooks(struct program *p)
 {
-	if (!p->config.hook || p->hooks)
+	if (!p->config.hook)
 		return 0;
+	if (p->hooks) {
+		hooks_limit(p->hooks, p->config.hook_timeout_s * 1000);
+		return 0;
+	}
 	return hooks_open(&p->hooks, &p->loop, p->service.helper, p->config.hook_timeout_s * 1000);
 }
 

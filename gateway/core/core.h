@@ -178,6 +178,8 @@ void mapping_settle(struct mapping *m);
  */
 void mapping_reach(struct mapping *m);
 /* Settings that all holes share. */
+/* Whether the port is a mapping's, or holds the line's own hole: sockets would share it over TCP. The pool's holes give way. */
+bool gateway_has_port(const struct gateway *g, enum lease_protocol protocol, uint16_t port);
 struct punch_config gateway_punch_config(const struct gateway *g, enum lease_protocol protocol);
 struct punch_config mapping_punch_config(struct mapping *m, enum lease_protocol protocol, uint16_t relay_port);
 /* Opens a hole on the relay port wished for, else the client's preferred one, or the next that it may have and that is free. */

@@ -41,11 +41,14 @@ static size_t pool_room(void *owner, enum lease_protocol protocol)
 	return g->config->max_mappings - leases_count(g->leases);
 }
 
+bool gateway_has_port(const struct gateway *g, enum lease_protocol protocol, uint16_t port)
+{
+	return leases_find_relay(g->leases, protocol, port) || line_port(line_of(g, protocol)) == port || scout_port(scout_of(g, protocol)) == port;
+}
+
 static bool pool_taken(void *owner, enum lease_protocol protocol, uint16_t port)
 {
-	const struct gateway *g = owner;
-
-	return leases_find_relay(g->leases, protocol, port) != NULL;
+	return gateway_has_port(owner, protocol, port);
 }
 
 static void servers_changed(void *owner, enum lease_protocol protocol)

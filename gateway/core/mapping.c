@@ -293,7 +293,7 @@ static bool may_wish(const struct gateway *g, const struct lease_key *key, uint1
 {
 	const struct endpoint wan = endpoint_ipv4(g->wan.ip, port);
 
-	return port >= WISH_MIN && !endpoint_is_local(&wan) && !leases_find_relay(g->leases, key->protocol, port) &&
+	return port >= WISH_MIN && !endpoint_is_local(&wan) && !gateway_has_port(g, key->protocol, port) &&
 		access_allows(&g->config->access, key->client_ip, key->internal_port, port);
 }
 
@@ -309,7 +309,7 @@ int mapping_punch_relay(struct gateway *g, struct mapping *m, const struct lease
 	if (may_wish(g, key, wish) && punch_open(out, &c) == 0)
 		return 0;
 	for (uint32_t i = 0, tries = 0; i < range && tries < RELAY_TRIES && err == -EADDRINUSE; i++) {
-		if (!leases_find_relay(g->leases, key->protocol, port) && !pool_has(g->pool, key->protocol, port)) {
+		if (!gateway_has_port(g, key->protocol, port) && !pool_has(g->pool, key->protocol, port)) {
 			c.local = endpoint_ipv4(g->wan.ip, port);
 			err = punch_open(out, &c);
 			tries++;
@@ -345,6 +345,8 @@ static int get_punch_at(struct gateway *g, struct mapping *m, const struct lease
 		return -EEXIST;
 	if (!access_allows(&g->config->access, key->client_ip, key->internal_port, port))
 		return -EACCES;
+	if (gateway_has_port(g, key->protocol, port))
+		return -EADDRINUSE;
 	pool_yield(g->pool, key->protocol, port);
 	return punch_open(&m->punch, &c);
 }
