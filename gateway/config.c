@@ -365,7 +365,7 @@ static const struct field {
 	FIELD("state", FIXED_TEXTS, state),
 	FIELD("state-lazy", FIXED, state_lazy_s),
 	FIELD("hook", LIVE_TEXT, hook),
-	FIELD("hook-timeout", FIXED, hook_timeout_s),
+	FIELD("hook-timeout", LIVE, hook_timeout_s),
 	FIELD("http", FIXED, http_none),
 	FIELD("http", FIXED, http),
 	FIELD("http-host", FIXED_TEXTS, http_hosts),

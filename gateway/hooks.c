@@ -30,6 +30,7 @@ struct run {
 	uv_poll_t poll;
 	int fd;
 	size_t output; /* bytes so far */
+	uint32_t limit_ms;
 	const char *event;
 };
 
@@ -166,7 +167,7 @@ static void log_end(struct run *r, int status)
 	uint64_t skipped;
 
 	if (status == -ETIMEDOUT)
-		snprintf(how, sizeof(how), "was ended: it took longer than %u s", r->hooks->limit_ms / 1000);
+		snprintf(how, sizeof(how), "was ended: it took longer than %u s", r->limit_ms / 1000);
 	else if (status < 0)
 		snprintf(how, sizeof(how), "did not run error=\"%s\"", strerror(-status));
 	else
@@ -273,7 +274,7 @@ static void run_start(struct hooks *h, struct run **slot, struct hooked *m)
 	int err = r ? 0 : -ENOMEM;
 
 	if (r) {
-		*r = (struct run){ .hooks = h, .hooked = m };
+		*r = (struct run){ .hooks = h, .hooked = m, .limit_ms = h->limit_ms };
 		r->event = m->now.outer.family == ENDPOINT_NONE ? "close" : m->told.family == ENDPOINT_NONE ? "open" : "change";
 		r->fd = err = ask(h, m, r->event);
 		m->told = m->now.outer; /* also when it fails: nobody is told twice */
@@ -310,13 +311,19 @@ static void start(struct hooks *h)
 	}
 }
 
+void hooks_limit(struct hooks *h, uint32_t limit_ms)
+{
+	h->limit_ms = limit_ms ? limit_ms : HOOKS_LIMIT_MS;
+}
+
 int hooks_open(struct hooks **out, uv_loop_t *loop, struct helper *helper, uint32_t limit_ms)
 {
 	struct hooks *h = calloc(1, sizeof(*h));
 
 	if (!h)
 		return -ENOMEM;
-	*h = (struct hooks){ .loop = loop, .helper = helper, .limit_ms = limit_ms ? limit_ms : HOOKS_LIMIT_MS, .end = &h->first };
+	*h = (struct hooks){ .loop = loop, .helper = helper, .end = &h->first };
+	hooks_limit(h, limit_ms);
 	*out = h;
 	return 0;
 }

@@ -41,6 +41,8 @@ struct hooks_state {
 
 /* limit_ms: 0 for HOOKS_LIMIT_MS. Negative errno. */
 int hooks_open(struct hooks **out, uv_loop_t *loop, struct helper *helper, uint32_t limit_ms);
+/* Of the next runs; as above. */
+void hooks_limit(struct hooks *hooks, uint32_t limit_ms);
 /*
  * What a mapping is now; to be said as often as one likes. *hooked belongs to the mapping,
  * begins as NULL and is NULL again after a close. hooks NULL: nothing happens.

@@ -2,6 +2,7 @@
 /* stunway-gateway: reads its options, opens line, LANs and firewall, serves until told to stop. */
 #include <errno.h>
 #include <fcntl.h>
+#include <malloc.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -145,8 +146,12 @@ static void log_counters(const struct program *p)
 /* Nobody is told of mappings where the configuration has no hook. */
 static int begin_hooks(struct program *p)
 {
-	if (!p->config.hook || p->hooks)
+	if (!p->config.hook)
 		return 0;
+	if (p->hooks) {
+		hooks_limit(p->hooks, p->config.hook_timeout_s * 1000);
+		return 0;
+	}
 	return hooks_open(&p->hooks, &p->loop, p->service.helper, p->config.hook_timeout_s * 1000);
 }
 
@@ -241,6 +246,7 @@ static void farewell(struct program *p)
 		log_counters(p);
 	follow_close(p->follow);
 	http_close(p->http);
+	gateway_release_firewall(p->gateway);
 	p->config.firewall->close(p->firewall);
 	gateway_close(p->gateway);
 	api_close(p->api);
@@ -344,6 +350,9 @@ int main(int argc, char **argv)
 		config_free(&p.config);
 		return status;
 	}
+#ifdef M_ARENA_MAX
+	mallopt(M_ARENA_MAX, 1); /* else each thread keeps what libnftables' parser left there, a megabyte or more */
+#endif
 	setenv("UV_THREADPOOL_SIZE", "4", 0); /* lookups get half of them: a name that hangs does not hold up the others */
 	log_setup("stunway-gateway", (enum log_target)p.config.log_target, (enum log_level)p.config.log_level);
 	raise_file_limit(&p.config);

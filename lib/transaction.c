@@ -44,7 +44,7 @@ bool transaction_answers(const struct transaction *t, const struct stun_message 
 
 uint32_t transaction_rtt_ms(const struct transaction *t, uint64_t now_ms)
 {
-	if (t->sent != 1)
+	if (t->sent != 1 || now_ms > t->wake_ms)
 		return 0;
 	return now_ms > t->started_ms ? (uint32_t)(now_ms - t->started_ms) : 1;
 }

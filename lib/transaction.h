@@ -43,7 +43,7 @@ enum transaction_step transaction_step(struct transaction *t, uint64_t now_ms);
 void transaction_abort(struct transaction *t, uint64_t now_ms);
 /* Whether a decoded message is the response to this question: its class and its id. */
 bool transaction_answers(const struct transaction *t, const struct stun_message *m);
-/* Round trip of an answer that came now, at least 1; 0 when it was sent more than once, so not known (Karn). */
+/* Round trip of an answer that came now, at least 1; 0 when it is not known: it was sent more than once (Karn), or its time is over. */
 uint32_t transaction_rtt_ms(const struct transaction *t, uint64_t now_ms);
 
 #endif

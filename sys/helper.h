@@ -34,6 +34,7 @@
 #define HELPER_CHUNK_MAX 1024	 /* of one event's output */
 #define HELPER_REQUEST_MAX 4096	 /* bytes of a hook's words and variables together */
 
+/* What asks it may be called from several threads at a time. */
 struct helper;
 
 struct helper_config {

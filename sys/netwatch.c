@@ -10,6 +10,7 @@
 #include <linux/rtnetlink.h>
 #include <stdbool.h>
 #include <stdlib.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #define NEWGEN	   (NFNL_SUBSYS_NFTABLES << 8 | NFT_MSG_NEWGEN)
@@ -62,12 +63,18 @@ static int process_read(const struct nlattr *a, void *data)
 	return MNL_CB_OK;
 }
 
+/* The kernel numbers threads. */
+static bool is_ours(uint32_t thread)
+{
+	return thread != 0 && syscall(SYS_tgkill, getpid(), thread, 0) == 0;
+}
+
 /* Each transaction ends with one of these, which says whose it was. */
 static int ruleset_message(const struct nlmsghdr *nlh, void *data)
 {
 	uint32_t pid = 0;
 
-	if (nlh->nlmsg_type == NEWGEN && mnl_attr_parse(nlh, sizeof(struct nfgenmsg), process_read, &pid) >= 0 && pid == (uint32_t)getpid())
+	if (nlh->nlmsg_type == NEWGEN && mnl_attr_parse(nlh, sizeof(struct nfgenmsg), process_read, &pid) >= 0 && is_ours(pid))
 		return MNL_CB_OK;
 	note(data);
 	return MNL_CB_OK;

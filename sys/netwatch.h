@@ -7,8 +7,8 @@
  * can be missed. What comes in a burst is told once, NETWATCH_MS after its first. What the
  * kernel had no room to say counts as a change of that kind.
  *
- * Our own changes of the ruleset are known by this process' number. Where that is hidden (a
- * PID namespace), or a child made them, they are told too: a look too many, no more.
+ * Our own changes of the ruleset are known by this process' number, of the thread that makes them and is there still.
+ * Where that is hidden (a PID namespace), or a child made them, they are told too: a look too many, no more.
  */
 #ifndef SYS_NETWATCH_H
 #define SYS_NETWATCH_H

@@ -147,7 +147,6 @@ void gateway_sweep(uv_timer_t *timer)
 				mapping_end(m, "mapping given up");
 		}
 	}
-	rules_scrub(g->rules);
 	pool_tend(g->pool);
 	view_sweep(g);
 }
@@ -252,7 +251,6 @@ static void verdict_came(struct gateway *g, enum lease_protocol protocol)
 		if (m->origin != ORIGIN_CONFIG)
 			mapping_end(m, "mapping refused, the carrier's NAT is not suited");
 	}
-	rules_scrub(g->rules);
 }
 
 void gateway_line_event(void *owner, enum lease_protocol protocol, enum line_event event)

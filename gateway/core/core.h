@@ -63,7 +63,7 @@ struct gateway {
 	size_t deletion_count;
 	struct lease *unpunched;	   /* restored: where the walk is that punches */
 	bool skipped;			   /* some holes could not be punched */
-	uv_timer_t sweep, reaching, restore;
+	uv_timer_t sweep, restore;
 	uint32_t public_ip; /* host order, 0: not known yet */
 	uint64_t public_since_ms;
 	uint64_t status_ms; /* when observers are to hear of the status again */
@@ -159,7 +159,6 @@ const char *mapping_text(const struct mapping *m, char *buf, size_t max);
 /* An event of a mapping. Clients cause these as fast as they like, and a line that moves all at once. */
 void mapping_say(struct mapping *m, enum log_level level, const char *event, const char *detail);
 void mapping_forget(struct mapping *m);
-/* The caller ends as many as it must, then says rules_scrub. */
 void mapping_end(struct mapping *m, const char *why);
 uint32_t gateway_hold_s(const struct gateway *g, uint32_t lifetime_s);
 uint64_t gateway_expiry_ms(const struct gateway *g, uint32_t lifetime_s);
@@ -179,6 +178,8 @@ void mapping_settle(struct mapping *m);
  */
 void mapping_reach(struct mapping *m);
 /* Settings that all holes share. */
+/* Whether the port is a mapping's, or holds the line's own hole: sockets would share it over TCP. The pool's holes give way. */
+bool gateway_has_port(const struct gateway *g, enum lease_protocol protocol, uint16_t port);
 struct punch_config gateway_punch_config(const struct gateway *g, enum lease_protocol protocol);
 struct punch_config mapping_punch_config(struct mapping *m, enum lease_protocol protocol, uint16_t relay_port);
 /* Opens a hole on the relay port wished for, else the client's preferred one, or the next that it may have and that is free. */

@@ -23,7 +23,6 @@ void gateway_reconsider(struct gateway *g)
 			!access_allows(&g->config->access, l->key.client_ip, l->key.internal_port, l->relay_port))
 			mapping_end(l->owner, "mapping ended, --access forbids it");
 	}
-	rules_scrub(g->rules);
 }
 
 int gateway_address(struct gateway *g, enum natpmp_result *result, uint32_t *public_ip)
@@ -42,11 +41,14 @@ static size_t pool_room(void *owner, enum lease_protocol protocol)
 	return g->config->max_mappings - leases_count(g->leases);
 }
 
+bool gateway_has_port(const struct gateway *g, enum lease_protocol protocol, uint16_t port)
+{
+	return leases_find_relay(g->leases, protocol, port) || line_port(line_of(g, protocol)) == port || scout_port(scout_of(g, protocol)) == port;
+}
+
 static bool pool_taken(void *owner, enum lease_protocol protocol, uint16_t port)
 {
-	const struct gateway *g = owner;
-
-	return leases_find_relay(g->leases, protocol, port) != NULL;
+	return gateway_has_port(owner, protocol, port);
 }
 
 static void servers_changed(void *owner, enum lease_protocol protocol)
@@ -197,9 +199,8 @@ int gateway_open(struct gateway **out, uv_loop_t *loop, const struct config *con
 		return -ENOMEM;
 	*g = (struct gateway){ .loop = loop, .config = config, .wan = *wan, .firewall = firewall, .epoch_ms = clock_ms(), .fault_ms = clock_ms(), .slept_ms = clock_slept_ms() };
 	uv_timer_init(loop, &g->sweep);
-	uv_timer_init(loop, &g->reaching);
 	uv_timer_init(loop, &g->restore);
-	g->sweep.data = g->reaching.data = g->restore.data = g;
+	g->sweep.data = g->restore.data = g;
 	err = open_parts(g, &limits);
 	if (err < 0) {
 		gateway_close(g);
@@ -303,23 +304,24 @@ static void timer_closed(uv_handle_t *handle)
 		free(g);
 }
 
+void gateway_release_firewall(struct gateway *g)
+{
+	if (g && !g->closed)
+		rules_stop(g->rules);
+}
+
 void gateway_close(struct gateway *g)
 {
 	if (!g || g->closed)
 		return;
 	g->closed = true;
 	keeper_close(g->keeper); /* with all that is in it still */
-	while (g->leases && leases_next(g->leases, NULL)) {
-		struct mapping *m = leases_next(g->leases, NULL)->owner;
-
-		/* The firewall goes as a whole, after this; only the flows are left to end. */
-		rules_forget(g->rules, &m->rule);
-		mapping_forget(m);
-	}
+	rules_close(g->rules);
+	while (g->leases && leases_next(g->leases, NULL))
+		mapping_forget(leases_next(g->leases, NULL)->owner);
 	pool_close(g->pool);
 	scout_close(g->scouts[0]);
 	scout_close(g->scouts[1]);
-	rules_close(g->rules);
 	traffic_close(g->traffic);
 	pace_close(g->pace);
 	leases_free(g->leases);
@@ -327,8 +329,7 @@ void gateway_close(struct gateway *g)
 	line_close(g->lines[1]);
 	servers_close(g->servers);
 	servers_close(g->hosts);
-	g->closing = 3;
+	g->closing = 2;
 	uv_close((uv_handle_t *)&g->sweep, timer_closed);
-	uv_close((uv_handle_t *)&g->reaching, timer_closed);
 	uv_close((uv_handle_t *)&g->restore, timer_closed);
 }

@@ -170,7 +170,9 @@ struct gateway_observer {
 /* Borrowed for good. */
 void gateway_observe(struct gateway *g, const struct gateway_observer *observer);
 
-/* Ends all holes and takes all mappings from the firewall; the loop must run until its handles are closed. */
+/* The firewall is used no more: close it, then the gateway, or flows would begin that nobody ends. NULL is fine. */
+void gateway_release_firewall(struct gateway *g);
+/* Ends all holes and flows; the loop must run until its handles are closed. */
 void gateway_close(struct gateway *g);
 
 #endif

@@ -6,7 +6,6 @@
 #include <string.h>
 
 
-#define REACH_MS	 20 /* a line that moves changes many outer endpoints: the firewall hears of them together */
 #define RELAY_TRIES	 256 /* ports that others hold, before the range counts as used up */
 #define LOG_BURST	 100  /* lines of mappings' events at once, then one per … */
 #define LOG_MS		 250
@@ -187,10 +186,7 @@ void mapping_settle(struct mapping *m)
 {
 	struct gateway *g = m->gateway;
 
-	if (!settled(m) || !rules_add(g->rules, &m->rule) || !keeper_kept(g->keeper, m->promise))
-		return;
-	rules_scrub(g->rules);
-	if (!rules_scrubbed(g->rules, &m->rule))
+	if (!settled(m) || !rules_add(g->rules, &m->rule) || !rules_scrubbed(g->rules, &m->rule) || !keeper_kept(g->keeper, m->promise))
 		return; /* it is asked again when that is so */
 	mapping_answer_waiting(m, NATPMP_SUCCESS, clock_ms());
 	tell_hook(m, m->outer);
@@ -207,11 +203,6 @@ static bool learn_outer(struct mapping *m)
 	return true;
 }
 
-static void reach_due(uv_timer_t *timer)
-{
-	rules_reach_now(((struct gateway *)timer->data)->rules);
-}
-
 void mapping_reach(struct mapping *m)
 {
 	static const struct endpoint none;
@@ -220,8 +211,6 @@ void mapping_reach(struct mapping *m)
 	const uint32_t ip = line_public_ip(line_of(g, m->lease->key.protocol));
 
 	rules_reach(g->rules, &m->rule, ip != 0 && endpoint_ip32(outer) == ip ? outer : &none);
-	if (!uv_is_active((uv_handle_t *)&g->reaching))
-		uv_timer_start(&g->reaching, reach_due, REACH_MS, 0);
 }
 
 static void hole_event(void *owner, enum hole_action event, bool disagree)
@@ -260,6 +249,8 @@ static void hole_event(void *owner, enum hole_action event, bool disagree)
 		log_debug("hole is checked again: %s", mapping_text(m, text, sizeof(text)));
 		break;
 	case HOLE_HELD:
+		mapping_reach(m); /* another's hole may have been taken for its holder meanwhile */
+		return;
 	case HOLE_FAILED:
 	case HOLE_WAIT:
 	case HOLE_SEND:
@@ -302,7 +293,7 @@ static bool may_wish(const struct gateway *g, const struct lease_key *key, uint1
 {
 	const struct endpoint wan = endpoint_ipv4(g->wan.ip, port);
 
-	return port >= WISH_MIN && !endpoint_is_local(&wan) && !leases_find_relay(g->leases, key->protocol, port) &&
+	return port >= WISH_MIN && !endpoint_is_local(&wan) && !gateway_has_port(g, key->protocol, port) &&
 		access_allows(&g->config->access, key->client_ip, key->internal_port, port);
 }
 
@@ -318,7 +309,7 @@ int mapping_punch_relay(struct gateway *g, struct mapping *m, const struct lease
 	if (may_wish(g, key, wish) && punch_open(out, &c) == 0)
 		return 0;
 	for (uint32_t i = 0, tries = 0; i < range && tries < RELAY_TRIES && err == -EADDRINUSE; i++) {
-		if (!leases_find_relay(g->leases, key->protocol, port) && !pool_has(g->pool, key->protocol, port)) {
+		if (!gateway_has_port(g, key->protocol, port) && !pool_has(g->pool, key->protocol, port)) {
 			c.local = endpoint_ipv4(g->wan.ip, port);
 			err = punch_open(out, &c);
 			tries++;
@@ -354,6 +345,8 @@ static int get_punch_at(struct gateway *g, struct mapping *m, const struct lease
 		return -EEXIST;
 	if (!access_allows(&g->config->access, key->client_ip, key->internal_port, port))
 		return -EACCES;
+	if (gateway_has_port(g, key->protocol, port))
+		return -EADDRINUSE;
 	pool_yield(g->pool, key->protocol, port);
 	return punch_open(&m->punch, &c);
 }

@@ -48,7 +48,7 @@ static void delete_matching(struct gateway *g, struct deletion *d)
 	}
 	d->whole = ended < DELETED_MAX;
 	d->promise = ended ? keeper_promise(g->keeper) : keeper_last(g->keeper);
-	d->removal = rules_scrub(g->rules);
+	d->removal = rules_removed(g->rules);
 }
 
 static bool is_deleted(struct gateway *g, const struct deletion *d)
@@ -254,7 +254,6 @@ void gateway_forget(struct gateway *g, const struct lease_key *key, const struct
 	if (m->waiters || m->told || m->origin != ORIGIN_WEB)
 		return;
 	mapping_end(m, "mapping given up, who asked for it has gone");
-	rules_scrub(g->rules);
 }
 
 const char *gateway_why_not(int err)

@@ -249,7 +249,6 @@ void restore_permanents(struct gateway *g, const struct netif *lans, size_t lan_
 	}
 	plant_permanents(g, &now, &limits);
 	state_clear(&now);
-	rules_scrub(g->rules);
 	keeper_note(g->keeper);
 	begin_holes(g);
 }

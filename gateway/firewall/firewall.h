@@ -21,7 +21,7 @@
  * answers strangers from the line's: that is then the client_ip to give.
  *
  * A change takes effect or fails whole, and what is there already may be added again. After
- * each the caller scrubs conntrack.
+ * each the caller scrubs conntrack. Calls come from any thread, one at a time.
  *
  * Others change the ruleset too, and take ours with it. Then the caller asks mend, and when
  * mappings were lost builds anew: rebuild, then add for all of them, FIREWALL_BATCH at a

@@ -218,6 +218,11 @@ static bool shows_itself(const struct line *l)
 	return !endpoint_is_local(&own) && endpoint_equal(&own, &punch_hole(l->watch)->outer);
 }
 
+uint16_t line_port(const struct line *l)
+{
+	return l->watch ? punch_port(l->watch) : 0;
+}
+
 static void learned(struct line *l)
 {
 	const uint32_t ip = endpoint_ip32(&punch_hole(l->watch)->outer);

@@ -58,6 +58,8 @@ struct line_nat {
 struct line_nat line_nat(const struct line *l);
 /* The public address in host order; 0 while it is not known. */
 uint32_t line_public_ip(const struct line *l);
+/* The watch hole's; 0: it has none. */
+uint16_t line_port(const struct line *l);
 /* The list of servers changed. */
 void line_recheck(struct line *l);
 /* The other protocol's line is another: asks at once. moved: its public address is, so that nothing old can live. */

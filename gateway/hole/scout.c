@@ -32,6 +32,11 @@ uint32_t scout_keepalive_ms(const struct scout *s)
 	return s->cadence.interval_ms;
 }
 
+uint16_t scout_port(const struct scout *s)
+{
+	return s->punch ? punch_port(s->punch) : 0;
+}
+
 static void tell(struct scout *s, const char *why, uint32_t silent_ms)
 {
 	log_info("keepalive %s interval=%u.%u s: %s after=%u.%u s", name_of(s), s->cadence.interval_ms / 1000,

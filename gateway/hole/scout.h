@@ -17,6 +17,8 @@ typedef void scout_event_fn(void *owner, enum lease_protocol protocol);
 /* config: of the scout's hole; its keepalive_ms is the longest interval allowed, its event and owner are not used. */
 int scout_open(struct scout **out, const struct punch_config *config, scout_event_fn *event, void *owner);
 uint32_t scout_keepalive_ms(const struct scout *s);
+/* Its hole's port; 0: there is no hole. */
+uint16_t scout_port(const struct scout *s);
 /* Whether the scout may ask: the line is suited. Begins, or ends, its hole. */
 void scout_suited(struct scout *s, bool suited);
 /* Another hole has HOLE_CHANGED: perhaps the silence before was too long. */

@@ -194,6 +194,11 @@ print(json.dumps([made, mine, gone]))
         held = self.home.socket("router")
         held.bind(("100.64.0.2", 46000))
         self.assertEqual(self.web.post(port=7007, relay_port=46000).status, 409)
+        own = {int(line.split()[1].split(":")[1], 16) for line in self.home.run("router", ["cat", "/proc/net/tcp"]).stdout.splitlines()
+               if line.split()[1].startswith("02004064:")} - set(range(20000, 30000))
+        self.assertTrue(own, "the watch hole's connection")
+        for port in own:
+            self.assertEqual(self.web.post("TCP", 7007, relay_port=port).status, 409, "the gateway asks about the line from there")
 
     def test_refused(self):
         """What is wrong is answered by its status, in JSON, and the value is named; nothing is opened"""

@@ -165,6 +165,17 @@ class Hook(Reload):
         self.assertEqual(pmp.map(UDP, 7003, lifetime=0).result, 0)
         eventually(lambda: self.told()[5:] == [("c", "close", "7003")], what="c again")
 
+    def test_timeout(self):
+        """Another --hook-timeout counts from the next event on"""
+        slow = f"{self.home.directory}/slow"
+        with open(slow, "w", encoding="ascii") as file:
+            file.write("#!/bin/sh\nexec sleep 100\n")
+        os.chmod(slow, 0o755)
+        self.start(f"hook = {slow}\n")
+        self.reload(f"hook = {slow}\nhook-timeout = 1\n", changed="--hook-timeout")
+        self.assertEqual(Pmp(self.home).map(UDP, 7001).result, 0)
+        self.gateway.wait_line("hook was ended: it took longer than 1 s event=open")
+
 
 if __name__ == "__main__":
     unittest.main()

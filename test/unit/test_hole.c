@@ -919,6 +919,26 @@ static void a_machine_that_slept_checks_its_hole_at_once(void **state)
 	assert_int_equal(w.told[HOLE_CHANGED], 0);
 }
 
+/* Else the next question on its connection would have hours to be answered. */
+static void an_answer_that_waited_for_a_sleeping_machine_is_no_round_trip(void **state)
+{
+	struct sim_packet p;
+	struct world w;
+
+	(void)state;
+	world_open(&w, 2, true);
+	while (!w.hole.asking)
+		run_for(&w, 1);
+	w.sim.now_ms += 5 * HOUR_MS;
+	assert_true(sim_take(&w.sim, &p));
+	assert_true(hole_receive(&w.hole, &p.from, p.bytes, p.len, w.sim.now_ms));
+	assert_int_equal(w.hole.rtt_ms, RTT_MS);
+	w.forgets = 1; /* the NAT did not keep it meanwhile */
+	w.outer.port = 50000;
+	run_for(&w, KEEPALIVE_MS + 1000 + 5 * RTT_MS);
+	assert_int_equal(w.told[HOLE_CHANGED], 1);
+}
+
 static void a_day_of_30_percent_loss_keeps_the_hole_open(void **state)
 {
 	struct world w;
@@ -1059,6 +1079,7 @@ int main(void)
 		T(refused_connections_slow_down),
 		T(a_day_without_a_line_asks_no_faster_than_its_first_hour),
 		T(a_machine_that_slept_checks_its_hole_at_once),
+		T(an_answer_that_waited_for_a_sleeping_machine_is_no_round_trip),
 		T(a_day_of_30_percent_loss_keeps_the_hole_open),
 		T(changes_are_found_under_loss_and_none_is_invented),
 		T(without_a_nat_the_hole_is_open_and_asks_nobody),

@@ -125,6 +125,10 @@ static void a_round_trip_is_known_only_of_a_first_sending(void **state)
 	assert_int_equal(transaction_rtt_ms(&t, 1042), 42);
 	transaction_step(&t, 1500);
 	assert_int_equal(transaction_rtt_ms(&t, 1542), 0);
+	transaction_start(&t, chosen, &transaction_rfc8489, true, 1000);
+	transaction_step(&t, 1000);
+	assert_int_equal(transaction_rtt_ms(&t, 1000 + 39500), 39500);
+	assert_int_equal(transaction_rtt_ms(&t, 1000 + 39501), 0); /* who looks now has slept */
 }
 
 int main(void)
