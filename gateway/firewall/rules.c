@@ -174,6 +174,8 @@ bool rules_confirm(struct rules *r, struct rule *rule)
 
 void rules_reach(struct rules *r, struct rule *rule, const struct endpoint *outer)
 {
+	if (endpoint_equal(&rule->outer, outer))
+		return; /* a hole says so at each keepalive */
 	rule->outer = *outer;
 	if (!rules_stands(r, rule))
 		return; /* it gets it when it is put up */

@@ -522,6 +522,8 @@ static void outer_endpoints_are_told_together_of_rules_that_stand(void **state)
 	run(w);
 	assert_int_equal(w->firewall.reached, 3);
 	assert_int_equal(w->firewall.entered, entered + 1);
+	reach(w, 0, 40000); /* nothing new: nothing is looked for */
+	assert_false(uv_loop_alive(&w->loop));
 	reach(w, 3, 40003); /* it comes with the rule */
 	rules_add(w->rules, &w->all[3]);
 	run(w);
