@@ -245,8 +245,10 @@ static void note_walk(struct rules *r, uint64_t walk, uint64_t number)
 
 static void taken_down(struct rules *r, struct job *j)
 {
-	if (j->result < 0)
+	if (j->result < 0) { /* they are gone when their table is */
 		refused(r, j->count > 1 ? "firewall had not all mappings that ended, the first of them" : "firewall did not have a mapping that ended", j->m);
+		return;
+	}
 	while (r->removals && r->removals->number <= r->taken) {
 		struct removal *q = r->removals;
 
