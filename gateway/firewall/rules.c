@@ -187,7 +187,8 @@ void rules_exempt(struct rules *r, enum lease_protocol protocol, const struct en
 
 	r->exempt[which].due = true;
 	r->exempt[which].count = count < FIREWALL_SERVERS ? count : FIREWALL_SERVERS;
-	memcpy(r->exempt[which].servers, servers, r->exempt[which].count * sizeof(*servers));
+	if (count)
+		memcpy(r->exempt[which].servers, servers, r->exempt[which].count * sizeof(*servers));
 	begin_in(r, 0);
 }
 
