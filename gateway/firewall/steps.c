@@ -380,8 +380,10 @@ static void not_added(struct rules *r, struct job *j)
 		return;
 	}
 	complain(r, "firewall refused a mapping", j->m);
-	if (j->rules[0])
-		j->rules[0]->again_ms = clock_ms() + RULES_RETRY_MS;
+	if (!j->rules[0])
+		return;
+	j->rules[0]->again_ms = clock_ms() + RULES_RETRY_MS;
+	place_append(&r->places[WANTED], j->rules[0]); /* after those that were not tried yet */
 }
 
 static void added(struct rules *r, struct job *j)

@@ -26,7 +26,8 @@ struct firewall {
 	_Atomic uint16_t hairpin[65536]; /* by outer port: the relay port of whose it is */
 	atomic_int health;  /* what mend says next */
 	atomic_int fails;   /* so many changes fail */
-	_Atomic uint16_t refuses; /* this one, always */
+	_Atomic uint16_t refuses, refuses_to; /* these relay ports, always */
+	unsigned takes_ms; /* each change */
 	char wan[16];
 	atomic_size_t adds, removals, most, rebuilds, mends, reached, refused, conflicts;
 	uint16_t first; /* that was added */
@@ -48,6 +49,7 @@ static int enter(struct firewall *f)
 	if (f->closed || pthread_equal(pthread_self(), f->loop))
 		abort();
 	f->entered++;
+	uv_sleep(f->takes_ms);
 	while (f->hold)
 		sched_yield();
 	pthread_mutex_lock(&f->lock);
@@ -85,7 +87,7 @@ static int fake_add(struct firewall *f, const struct firewall_mapping *m, size_t
 
 	f->adds++;
 	for (size_t i = 0; i < count; i++)
-		if (err == 0 && m[i].relay_port == f->refuses) {
+		if (err == 0 && m[i].relay_port >= f->refuses && m[i].relay_port < f->refuses_to) {
 			f->refused++;
 			err = -EEXIST;
 		}
@@ -429,6 +431,7 @@ static void one_that_is_refused_does_not_keep_the_others(void **state)
 
 	(void)state;
 	w->firewall.refuses = FIRST + 5;
+	w->firewall.refuses_to = FIRST + 6;
 	for (size_t i = 0; i < FIREWALL_BATCH; i++)
 		rules_want(w->rules, &w->all[i]);
 	while (standing(w) < FIREWALL_BATCH - 1)
@@ -436,9 +439,26 @@ static void one_that_is_refused_does_not_keep_the_others(void **state)
 	assert_false(rules_stands(w->rules, &w->all[5]));
 	assert_int_equal(w->firewall.refused, 2); /* with the others, and alone */
 	uv_update_time(&w->loop);
-	w->firewall.refuses = 0;
+	w->firewall.refuses_to = 0;
 	run(w); /* a second later */
 	assert_true(rules_stands(w->rules, &w->all[5]));
+	world_free(w);
+}
+
+/* Even where their second is over before all of them were tried. */
+static void many_that_are_refused_do_not_keep_the_others(void **state)
+{
+	struct world *w = world_new();
+
+	(void)state;
+	w->firewall.refuses = FIRST;
+	w->firewall.refuses_to = FIRST + MANY / 4;
+	w->firewall.takes_ms = 3;
+	for (size_t i = 0; i < MANY; i++)
+		rules_want(w->rules, &w->all[i]);
+	while (standing(w) < MANY - MANY / 4 && w->firewall.refused < MANY)
+		uv_run(&w->loop, UV_RUN_ONCE);
+	assert_int_equal(standing(w), MANY - MANY / 4);
 	world_free(w);
 }
 
@@ -880,11 +900,13 @@ static void chaos_free(struct chaos *c)
 		uv_run(&c->w->loop, UV_RUN_NOWAIT);
 	}
 	c->w->firewall.hold = false;
-	rules_stop(c->w->rules);
-	c->w->firewall.closed = true;
-	if (any(c, 2))
+	if (any(c, 2)) {
+		rules_stop(c->w->rules);
+		c->w->firewall.closed = true;
 		uv_run(&c->w->loop, UV_RUN_NOWAIT);
+	}
 	rules_close(c->w->rules);
+	c->w->firewall.closed = true;
 	for (size_t i = 0; i < SLOTS; i++)
 		free(c->rules[i]);
 	uv_run(&c->w->loop, UV_RUN_DEFAULT);
@@ -937,6 +959,7 @@ int main(void)
 		T(a_rule_removed_while_it_is_put_up_comes_down_then),
 		T(what_was_refused_is_not_taken_down),
 		T(one_that_is_refused_does_not_keep_the_others),
+		T(many_that_are_refused_do_not_keep_the_others),
 		T(what_others_took_is_put_up_again_but_not_what_ended),
 		T(one_that_is_confirmed_is_looked_for_once_a_second),
 		T(a_firewall_that_is_well_or_mended_is_not_built_anew),
