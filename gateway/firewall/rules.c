@@ -199,6 +199,7 @@ static struct removal *queue_removal(struct rules *r, const struct rule *rule, u
 	if (!q) {
 		steps_scrub(r, &rule->mapping, false);
 		steps_rebuild(r); /* without it */
+		begin_in(r, 0);
 		return NULL;
 	}
 	*q = (struct removal){ .mapping = rule->mapping, .generation = generation, .number = ++r->removed };
@@ -266,6 +267,7 @@ void rules_move(struct rules *r, const char *wan, uint32_t wan_ip)
 	if (strcmp(wan, r->wan) != 0) {
 		snprintf(r->wan, sizeof(r->wan), "%s", wan);
 		steps_rebuild(r);
+		begin_in(r, 0);
 	}
 }
 

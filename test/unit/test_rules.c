@@ -697,6 +697,12 @@ static void another_line_is_another_table(void **state)
 	assert_string_equal(w->firewall.wan, "lte");
 	assert_int_equal(standing(w), 2);
 	assert_int_equal(w->firewall.has[FIRST + 1], 1);
+	rules_move(w->rules, "wan", 0x64400009);
+	run_into(w);
+	rules_move(w->rules, "ppp", 0x64400009); /* while the table is built */
+	let_go(w);
+	assert_string_equal(w->firewall.wan, "ppp");
+	assert_int_equal(standing(w), 2);
 	world_free(w);
 }
 
@@ -738,6 +744,7 @@ struct chaos {
 	struct world *w;
 	unsigned seed;
 	bool fails; /* changes do, now and then; that costs time */
+	const char *line;
 	struct rule *rules[SLOTS];
 	bool relays[SLOTS], clients[SLOTS]; /* taken */
 	uint16_t claims[SLOTS]; /* the outer port last reached, 0: none */
@@ -816,7 +823,8 @@ static void others_act(struct chaos *c)
 		rules_look(c->w->rules);
 		break;
 	case 1:
-		rules_move(c->w->rules, lines[any(c, 2)], 0x64400002 + any(c, 2));
+		c->line = lines[any(c, 2)];
+		rules_move(c->w->rules, c->line, 0x64400002 + any(c, 2));
 		break;
 	case 2:
 		rules_exempt(c->w->rules, LEASE_UDP, NULL, 0);
@@ -842,7 +850,7 @@ static void step(struct chaos *c)
 		rules_look(c->w->rules);
 	else if (what < 96 && c->rules[i])
 		rules_confirm(c->w->rules, c->rules[i]);
-	else if (what < 97 && any(c, 10) == 0)
+	else if (what < 97 && any(c, 3) == 0)
 		others_act(c);
 	else if (what >= 97)
 		uv_sleep(any(c, 2));
@@ -889,6 +897,8 @@ static void check_all(struct chaos *c)
 		assert_int_not_equal(i, SLOTS);
 	}
 	assert_int_equal(f->conflicts, 0);
+	if (f->rebuilds)
+		assert_string_equal(f->wan, c->line);
 	assert_true(rules_gone(c->w->rules, rules_removed(c->w->rules)));
 }
 
@@ -916,7 +926,7 @@ static void chaos_free(struct chaos *c)
 
 static void stir(unsigned seed, bool fails)
 {
-	struct chaos c = { .w = world_new(), .seed = seed, .fails = fails };
+	struct chaos c = { .w = world_new(), .seed = seed, .fails = fails, .line = "wan" };
 
 	for (size_t i = 0; i < STEPS; i++) {
 		step(&c);
