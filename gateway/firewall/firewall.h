@@ -94,7 +94,10 @@ struct firewall_backend {
 	bool unheard; /* what others do to it is told by nobody: it is to be looked at every now and then */
 	/* Builds everything anew: whatever an earlier run left is gone. A failure is told in why. */
 	int (*open)(struct firewall **out, const struct firewall_config *config, char *why, size_t why_max);
-	/* So many mappings (1 to FIREWALL_BATCH) in one change. */
+	/*
+	 * So many mappings (1 to FIREWALL_BATCH) in one change. Their outer endpoints are no other mapping's from now on, also
+	 * when it fails.
+	 */
 	int (*add)(struct firewall *f, const struct firewall_mapping *m, size_t count);
 	/* Likewise; what is not there is fine to take away, though slow. */
 	int (*remove)(struct firewall *f, const struct firewall_mapping *m, size_t count);

@@ -189,7 +189,8 @@ void rules_exempt(struct rules *r, enum lease_protocol protocol, const struct en
 
 	r->exempt[which].due = true;
 	r->exempt[which].count = count < FIREWALL_SERVERS ? count : FIREWALL_SERVERS;
-	memcpy(r->exempt[which].servers, servers, r->exempt[which].count * sizeof(*servers));
+	if (count)
+		memcpy(r->exempt[which].servers, servers, r->exempt[which].count * sizeof(*servers));
 	begin_in(r, 0);
 }
 
@@ -200,6 +201,7 @@ static struct removal *queue_removal(struct rules *r, const struct rule *rule, u
 	if (!q) {
 		steps_scrub(r, &rule->mapping, false);
 		steps_rebuild(r); /* without it */
+		begin_in(r, 0);
 		return NULL;
 	}
 	*q = (struct removal){ .mapping = rule->mapping, .generation = generation, .number = ++r->removed };
@@ -267,6 +269,7 @@ void rules_move(struct rules *r, const char *wan, uint32_t wan_ip)
 	if (strcmp(wan, r->wan) != 0) {
 		snprintf(r->wan, sizeof(r->wan), "%s", wan);
 		steps_rebuild(r);
+		begin_in(r, 0);
 	}
 }
 

@@ -245,8 +245,10 @@ static void note_walk(struct rules *r, uint64_t walk, uint64_t number)
 
 static void taken_down(struct rules *r, struct job *j)
 {
-	if (j->result < 0)
+	if (j->result < 0) { /* they are gone when their table is */
 		refused(r, j->count > 1 ? "firewall had not all mappings that ended, the first of them" : "firewall did not have a mapping that ended", j->m);
+		return;
+	}
 	while (r->removals && r->removals->number <= r->taken) {
 		struct removal *q = r->removals;
 
@@ -258,15 +260,29 @@ static void taken_down(struct rules *r, struct job *j)
 		r->removals_end = &r->removals;
 }
 
+/* The ports of a job's outer endpoints, a bit each: of 10,000 rules nearly none has one of them. */
+struct ports {
+	uint8_t bits[65536 / 8];
+};
+
+static void find_ports(struct ports *p, const struct job *j)
+{
+	memset(p, 0, sizeof(*p));
+	for (size_t i = 0; i < j->count; i++)
+		p->bits[j->rules[i]->mapping.outer.port / 8] |= (uint8_t)(1 << j->rules[i]->mapping.outer.port % 8);
+}
+
 /* The last of the job's that is to have this mapping's outer endpoint. */
-static const struct rule *taker_of(const struct job *j, const struct firewall_mapping *m)
+static const struct rule *taker_of(const struct job *j, const struct ports *p, const struct firewall_mapping *m)
 {
 	const struct rule *last = NULL;
 
-	for (size_t i = 0; i < j->count && m->outer.family != ENDPOINT_NONE; i++) {
+	if (m->outer.family == ENDPOINT_NONE || !(p->bits[m->outer.port / 8] & 1 << m->outer.port % 8))
+		return NULL;
+	for (size_t i = 0; i < j->count; i++) {
 		const struct firewall_mapping *other = &j->rules[i]->mapping;
 
-		if (other->outer.port == m->outer.port && other->protocol == m->protocol && endpoint_equal(&other->outer, &m->outer))
+		if (other->protocol == m->protocol && endpoint_equal(&other->outer, &m->outer))
 			last = j->rules[i];
 	}
 	return last;
@@ -279,11 +295,15 @@ static const struct rule *taker_of(const struct job *j, const struct firewall_ma
 static void take_outers(struct rules *r, struct job *j)
 {
 	static const struct endpoint none;
+	struct ports ports;
 
+	if (j->count == 0)
+		return;
+	find_ports(&ports, j);
 	for (size_t i = 0; i < PLACES; i++) {
 		for (struct rule_link *l = r->places[i].next; l != &r->places[i]; l = l->next) {
 			struct rule *rule = rule_of(l);
-			const struct rule *taker = taker_of(j, &rule->mapping);
+			const struct rule *taker = taker_of(j, &ports, &rule->mapping);
 
 			if (!taker || taker == rule)
 				continue;
@@ -293,7 +313,7 @@ static void take_outers(struct rules *r, struct job *j)
 		}
 	}
 	for (struct removal *q = r->removals; q; q = q->next)
-		if (taker_of(j, &q->mapping))
+		if (taker_of(j, &ports, &q->mapping))
 			q->mapping.outer = none;
 	for (size_t i = 0; i < j->count; i++)
 		j->m[i] = j->rules[i]->mapping;
@@ -360,8 +380,10 @@ static void not_added(struct rules *r, struct job *j)
 		return;
 	}
 	complain(r, "firewall refused a mapping", j->m);
-	if (j->rules[0])
-		j->rules[0]->again_ms = clock_ms() + RULES_RETRY_MS;
+	if (!j->rules[0])
+		return;
+	j->rules[0]->again_ms = clock_ms() + RULES_RETRY_MS;
+	place_append(&r->places[WANTED], j->rules[0]); /* after those that were not tried yet */
 }
 
 static void added(struct rules *r, struct job *j)
