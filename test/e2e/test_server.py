@@ -525,7 +525,7 @@ class Limit(Case):
                 return int(re.search(r"VmRSS:\s+(\d+)", f.read()).group(1))
 
         subprocess.run(["ip", "route", "replace", "local", "10.0.0.0/8", "dev", "lo"], check=True)
-        server = self.serve(*DUAL, "--workers", "2", "--rate", "200")
+        server = self.serve(*DUAL, "--workers", "2", "--rate", "1000")  # more than an honest one asks in all
         raw = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_RAW)
         self.addCleanup(raw.close)
         honest, payload = [self.udp(f"127.0.0.{n}") for n in range(10, 14)], request()  # of both workers
