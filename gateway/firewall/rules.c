@@ -289,10 +289,13 @@ int rules_open(struct rules **out, const struct rules_config *config)
 	r->removals_end = &r->removals;
 	r->generation = 1;
 	err = uv_mutex_init(&r->lock);
-	if (err == 0)
-		err = scrub_open(&r->scrub, config->loop, config->walked, config->owner);
 	if (err < 0) {
 		free(r);
+		return err;
+	}
+	err = scrub_open(&r->scrub, config->loop, config->walked, config->owner);
+	if (err < 0) {
+		release(r);
 		return err;
 	}
 	uv_timer_init(config->loop, &r->timer);

@@ -66,7 +66,6 @@ static void move_all(struct rule_link *from, struct rule_link *to)
 	from->next = from->prev = from;
 }
 
-/* One that stands, where it belongs. */
 void steps_put_up(struct rules *r, struct rule *rule)
 {
 	if (!r->config.backend->reach)
@@ -124,7 +123,6 @@ static void scrub_outer(struct rules *r, const struct firewall_mapping *m, const
 	scrub_port(r, &port);
 }
 
-/* The number of the walk that does it. */
 uint64_t steps_scrub(struct rules *r, const struct firewall_mapping *m, bool leads)
 {
 	const struct conntrack_port port = port_of(r, m, leads);
@@ -133,7 +131,6 @@ uint64_t steps_scrub(struct rules *r, const struct firewall_mapping *m, bool lea
 	return scrub_port(r, &port);
 }
 
-/* No rule's flows go on, nor those of a rule that is to be taken down. */
 void steps_scrub_all(struct rules *r)
 {
 	for (size_t i = 0; i < PLACES; i++)
@@ -145,7 +142,6 @@ void steps_scrub_all(struct rules *r)
 
 /* --- the steps --- */
 
-/* The table has gone, or is not to be trusted: another, with all that is wanted. */
 void steps_rebuild(struct rules *r)
 {
 	r->generation++;
