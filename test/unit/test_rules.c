@@ -644,6 +644,12 @@ static void an_outer_endpoint_is_one_rules(void **state)
 	run(w);
 	assert_int_equal(hairpin[40000], 20002);
 	assert_int_equal(hairpin[40003], 20001);
+	reach(w, 1, 40000); /* wrongly, and who has it says so at his next keepalive */
+	run(w);
+	assert_int_equal(hairpin[40000], 20001);
+	reach(w, 2, 40000);
+	run(w);
+	assert_int_equal(hairpin[40000], 20002);
 	assert_int_equal(w->firewall.rebuilds, 0);
 	world_free(w);
 }
